@@ -1,0 +1,54 @@
+import type { JsonObject } from '../matrix/json.ts';
+
+/** Other servers: signed requests to them, and their signing keys. */
+export interface RemoteServers {
+  /**
+   * Sends one signed request, `path` (raw target with query) byte for byte as it is signed.
+   * Rejects with `RemoteUnreachable`, or with `RemoteRefusal` for any status but 2xx.
+   */
+  request(server: string, request: RemoteRequest): Promise<JsonObject>;
+  /** What the server says it runs (`GET /_matrix/federation/v1/version`), cached for a while; null if unknown. */
+  software(server: string): Promise<{ name: string; version: string } | null>;
+  /** The destination may be tried now (no back-off is running), or the milliseconds until it may. */
+  availableIn(server: string): number;
+}
+
+export interface RemoteRequest {
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly body?: JsonObject;
+  readonly timeoutMs: number;
+  /** An answer longer than this is an error, not cut. */
+  readonly maxBytes: number;
+  readonly signal?: AbortSignal;
+  /** Tried even while back-off is running (a user waits for it, or the sender keeps its own). */
+  readonly ignoreBackOff?: boolean;
+}
+
+export class RemoteUnreachable extends Error {
+  override readonly name = 'RemoteUnreachable';
+}
+
+/** The server answered with another status than 2xx. */
+export class RemoteRefusal extends Error {
+  override readonly name = 'RemoteRefusal';
+  readonly status: number;
+  /** The answer's `errcode`; null where it has none. */
+  readonly errcode: string | null;
+  readonly body: JsonObject;
+  constructor(server: string, status: number, errcode: string | null, body: JsonObject) {
+    super(`${server} answered ${status}${errcode === null ? '' : ` ${errcode}`}`);
+    this.status = status;
+    this.errcode = errcode;
+    this.body = body;
+  }
+}
+
+/** Ed25519 keys of other servers, fetched, checked and cached. */
+export interface KeyRing {
+  /**
+   * The raw 32-byte public key, valid at `at` (ms): for requests the present, for events `origin_server_ts`.
+   * null when it cannot be had, does not verify or was not valid then.
+   */
+  publicKey(server: string, keyId: string, at: number, use: 'request' | 'event'): Promise<Uint8Array | null>;
+}

@@ -1,0 +1,298 @@
+/**
+ * What the proxy remembers, spoken of as rooms, logs, cursors and peeks, never as keys or tables.
+ *
+ * Two implementations (`sqlite/`, `redis/`) pass one conformance suite. Every method is atomic on its own:
+ * it happened whole or not at all, and when its promise resolves it survives a SIGKILL of this process.
+ * A method that cannot reach the store rejects with `StoreDownError`.
+ */
+export interface Store {
+  readonly kind: 'sqlite' | 'redis';
+  readonly logs: RoomLogStore;
+  readonly replicas: ReplicaStore;
+  readonly devicePeeks: DevicePeekStore;
+  readonly inboundPeeks: InboundPeekStore;
+  readonly outboundPeeks: OutboundPeekStore;
+  readonly leases: LeaseStore;
+  /** What has changed, from this process and (Redis) from the others. Returns the way to stop listening. */
+  subscribe(listener: (notice: Notice) => void): () => void;
+  /** A real round trip, for `/health`. Rejects with `StoreDownError`. */
+  ping(): Promise<void>;
+  /** How many records of any kind are held (0 = the store is empty, whatever its files or keys). */
+  size(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export class StoreDownError extends Error {
+  override readonly name = 'StoreDownError';
+}
+
+/** Wakes readers. A notice may be lost or repeated: it says "look again", never "this is what happened". */
+export type Notice =
+  | { readonly kind: 'log'; readonly roomId: string }
+  | { readonly kind: 'device'; readonly userId: string; readonly deviceId: string }
+  | { readonly kind: 'inbound'; readonly server: string; readonly roomId: string }
+  | { readonly kind: 'outbound'; readonly roomId: string };
+
+// --- room logs -----------------------------------------------------------------------------------------
+
+/**
+ * A room that somebody here reads: its log's bounds and its feed.
+ *
+ * Positions are positive integers below 2^53. A log's first position is given by who opens it, from the
+ * clock, so that a log that was dropped and opened again goes on above its earlier self.
+ */
+export interface RoomLog {
+  readonly roomId: string;
+  readonly roomVersion: string;
+  /** Who writes it: our homeserver, which is in the room (`resident`), or a peeked server (`remote`). */
+  readonly feed: 'resident' | 'remote';
+  /** Position of the newest entry; `tail - 1` while the log is empty. */
+  readonly head: number;
+  /** Position of the oldest entry still held; `head + 1` while the log is empty. */
+  readonly tail: number;
+  /** Where the feed resumes: the homeserver's stream token, or null. */
+  readonly feedToken: string | null;
+  /** Events may be missing; the feed must compare with its source before it goes on. */
+  readonly needsCatchUp: boolean;
+  /** Set when the room stopped being readable: nothing after `at` is ever shown or relayed. */
+  readonly closed: { readonly at: number; readonly reason: string } | null;
+  readonly openedAt: number;
+}
+
+export interface NewLogEntry {
+  readonly eventId: string;
+  /** The PDU as JSON text, without `unsigned` (and without `event_id` where the room version has none). */
+  readonly json: string;
+  readonly type: string;
+  /** null for events that are not state. */
+  readonly stateKey: string | null;
+  /** State events: the event that held this `(type, state_key)` before, null if none or not known. */
+  readonly replaces: string | null;
+  /** Whether this state event became current (false: it lost, or is only relayed). */
+  readonly applied: boolean;
+  /** Whether devices may see it (false: hidden from clients, relayed to servers only). */
+  readonly shown: boolean;
+  readonly receivedAt: number;
+}
+
+export interface LogEntry extends NewLogEntry {
+  readonly position: number;
+}
+
+export interface Append {
+  readonly entries: readonly NewLogEntry[];
+  /** Stored together with the entries. */
+  readonly feedToken?: string;
+  /** Closes the log at its new head. */
+  readonly close?: { readonly reason: string };
+  /** Remote rooms: the applied state events also replace their key in the replica. */
+  readonly intoReplica?: boolean;
+}
+
+export interface RoomLogStore {
+  /** Opens a log with its first entries at `firstPosition`; returns the log already there, unchanged, if any. */
+  open(
+    log: Pick<RoomLog, 'roomId' | 'roomVersion' | 'feed' | 'openedAt'> & { readonly firstPosition: number },
+    first?: Append,
+  ): Promise<RoomLog>;
+  get(roomId: string): Promise<RoomLog | null>;
+  all(): Promise<RoomLog[]>;
+  /**
+   * Gives each entry whose event ID the log does not hold the next position, in order; the others are skipped.
+   * Returns what was really appended. A log that is closed or not there takes nothing: `[]`.
+   * Emits a `log` notice when anything was appended or closed.
+   */
+  append(roomId: string, append: Append): Promise<LogEntry[]>;
+  /** Entries with `after < position`, oldest first, at most `limit`. */
+  read(roomId: string, after: number, limit: number): Promise<LogEntry[]>;
+  /** The newest `limit` entries at or below `upTo`, oldest first. */
+  readLast(roomId: string, upTo: number, limit: number): Promise<LogEntry[]>;
+  /** Which of these event IDs the log holds, with their positions. */
+  positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>>;
+  /** Replaces the stored JSON of an entry (it was redacted). Nothing happens if the log does not hold it. */
+  amend(roomId: string, eventId: string, json: string): Promise<void>;
+  /** Changes the feed's own fields. */
+  setFeed(
+    roomId: string,
+    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
+  ): Promise<void>;
+  /** Drops the oldest entries below `position`; the head stays. */
+  prune(roomId: string, position: number): Promise<void>;
+  /** Removes the log and the room's replica. */
+  drop(roomId: string): Promise<void>;
+}
+
+// --- replicas of remote rooms ---------------------------------------------------------------------------
+
+export interface StoredEvent {
+  readonly eventId: string;
+  readonly json: string;
+  readonly type: string;
+  readonly stateKey: string | null;
+}
+
+/** The current state of a remote room and the auth chain that supports it. A resident room has none. */
+export interface ReplicaStore {
+  /** Replaces the room's whole replica in one step. */
+  replace(
+    roomId: string,
+    state: readonly StoredEvent[],
+    authChain: readonly StoredEvent[],
+  ): Promise<void>;
+  /** Adds events to the replica's state (replacing their keys) or auth chain. */
+  add(
+    roomId: string,
+    state: readonly StoredEvent[],
+    authChain: readonly StoredEvent[],
+  ): Promise<void>;
+  /** The whole current state. */
+  state(roomId: string): Promise<StoredEvent[]>;
+  /** The current state events of these keys, missing ones left out. */
+  stateOf(roomId: string, keys: readonly (readonly [type: string, stateKey: string])[]): Promise<StoredEvent[]>;
+  /** An event of the log, the state or the auth chain. */
+  event(roomId: string, eventId: string): Promise<StoredEvent | null>;
+  drop(roomId: string): Promise<void>;
+}
+
+// --- device peeks ---------------------------------------------------------------------------------------
+
+export interface DevicePeek {
+  readonly userId: string;
+  /** `''` for callers that have no device (appservices, guests keyed by user). */
+  readonly deviceId: string;
+  readonly roomId: string;
+  /** Names this peek in sync tokens; of a device, never given twice. */
+  readonly instance: number;
+  readonly createdAt: number;
+  /** The last `/sync` or `/peek` of the device that touched it. */
+  readonly seenAt: number;
+  /** Set while the device is asleep: the room's feed need not run on its account. */
+  readonly dormantSince: number | null;
+  /** What its initial section covered, kept so that a retry repeats it. */
+  readonly initial: { readonly from: number; readonly to: number } | null;
+  /** A later request has presented a token that contains it. */
+  readonly delivered: boolean;
+  /** Set when the peek is over: a tombstone that `/sync` still has to report in `leave` (unless joined). */
+  readonly ended: {
+    readonly at: number;
+    readonly reason: 'unpeek' | 'expired' | 'cancelled' | 'closed' | 'joined';
+    /** The log position up to which its last events may be shown. */
+    readonly position: number;
+  } | null;
+}
+
+export interface DevicePeekStore {
+  /**
+   * Adds a live peek, or returns the device's live peek on that room with its `seenAt` moved.
+   * `created` tells which. With `limit` live peeks already held: `'full'`.
+   */
+  add(peek: DevicePeek, limit: number): Promise<{ peek: DevicePeek; created: boolean } | 'full'>;
+  /** Live peeks and tombstones of a device, by instance. */
+  ofDevice(userId: string, deviceId: string): Promise<DevicePeek[]>;
+  /** Live peeks on a room. */
+  ofRoom(roomId: string): Promise<DevicePeek[]>;
+  /** Every device that has a peek or a tombstone. */
+  devices(): Promise<{ userId: string; deviceId: string }[]>;
+  /** Every peek and tombstone; for sweeps. */
+  all(): Promise<DevicePeek[]>;
+  /** Changes a peek, if it is still there. */
+  update(
+    peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'instance'>,
+    change: Partial<Pick<DevicePeek, 'seenAt' | 'dormantSince' | 'initial' | 'delivered'>>,
+  ): Promise<void>;
+  /** Turns a live peek into a tombstone; false when it was not live (any more). */
+  end(
+    peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'instance'>,
+    ended: NonNullable<DevicePeek['ended']>,
+  ): Promise<boolean>;
+  /** Forgets a peek or tombstone. */
+  remove(peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'instance'>): Promise<void>;
+}
+
+// --- inbound peeks (other servers peek into our rooms) ---------------------------------------------------
+
+export interface InboundPeek {
+  readonly server: string;
+  readonly roomId: string;
+  readonly peekId: string;
+  readonly createdAt: number;
+  readonly renewedAt: number;
+  readonly expiresAt: number;
+}
+
+/** How far a peeking server has been sent a room's log. One per (server, room), however many peek IDs. */
+export interface Cursor {
+  readonly server: string;
+  readonly roomId: string;
+  /** Everything at or below it has been acknowledged. */
+  readonly position: number;
+  /** Set when the last peek has ended but events up to here are still owed. */
+  readonly stopAt: number | null;
+}
+
+export interface InboundPeekStore {
+  /**
+   * Registers or renews. Creates the cursor at `position` if the server has none in this room.
+   * Refuses with `'full'` when the server holds `limit` peeks and this would be a further one.
+   */
+  put(peek: InboundPeek, position: number, limit: number): Promise<'created' | 'renewed' | 'full'>;
+  get(server: string, roomId: string, peekId: string): Promise<InboundPeek | null>;
+  ofRoom(roomId: string): Promise<InboundPeek[]>;
+  ofServer(server: string): Promise<InboundPeek[]>;
+  all(): Promise<InboundPeek[]>;
+  /**
+   * Ends one peek; false if it was not there. When it was the server's last one in the room, its cursor is
+   * removed, or with `owedUpTo` goes on to that position and is removed there.
+   */
+  remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean>;
+  cursors(): Promise<Cursor[]>;
+  cursorsOf(server: string): Promise<Cursor[]>;
+  /** Moves a cursor forward (never back). At or beyond `stopAt` it is removed. */
+  advance(server: string, roomId: string, position: number): Promise<void>;
+  /** Notes evicted peeks to be announced in `expired_peeks`, until `announced`. */
+  announceLater(server: string, expired: readonly { roomId: string; peekId: string }[]): Promise<void>;
+  toAnnounce(server: string): Promise<{ roomId: string; peekId: string }[]>;
+  announced(server: string, expired: readonly { roomId: string; peekId: string }[]): Promise<void>;
+  /** Servers that have a cursor or something to be announced. */
+  servers(): Promise<string[]>;
+}
+
+// --- outbound peeks (we peek into others' rooms) ----------------------------------------------------------
+
+export interface OutboundPeek {
+  readonly roomId: string;
+  /** The server we peek through. */
+  readonly server: string;
+  readonly peekId: string;
+  /** Where else the room may be peeked, best first. */
+  readonly candidates: readonly string[];
+  readonly renewalIntervalMs: number;
+  readonly renewAt: number;
+  readonly heardAt: number;
+  /** `ending`: nobody reads it here any more, the `DELETE` is still owed. */
+  readonly phase: 'live' | 'ending';
+}
+
+export interface OutboundPeekStore {
+  put(peek: OutboundPeek): Promise<void>;
+  get(roomId: string): Promise<OutboundPeek | null>;
+  all(): Promise<OutboundPeek[]>;
+  /** Changes it, if it is still there and still has this peek ID. */
+  update(
+    roomId: string,
+    peekId: string,
+    change: Partial<Omit<OutboundPeek, 'roomId'>>,
+  ): Promise<boolean>;
+  /** Removes it if it still has this peek ID. */
+  remove(roomId: string, peekId: string): Promise<void>;
+}
+
+// --- leases ----------------------------------------------------------------------------------------------
+
+/** One holder at a time for a piece of work, across processes. */
+export interface LeaseStore {
+  /** Takes or prolongs; false while another owner holds it. */
+  acquire(name: string, owner: string, ttlMs: number): Promise<boolean>;
+  /** Gives it back, if `owner` holds it. */
+  release(name: string, owner: string): Promise<void>;
+}
