@@ -86,7 +86,7 @@ export function killAll(): void {
 function startGuard(pid: number): ChildProcess {
   const guard = spawn(
     '/bin/sh',
-    ['-c', 'read -r _ || kill -KILL -- "-$1" 2>/dev/null', 'guard', String(pid)],
+    ['-c', 'read -r _ || kill -s KILL -- "-$1" 2>/dev/null', 'guard', String(pid)],
     {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
