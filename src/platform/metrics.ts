@@ -1,0 +1,68 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/**
+ * What the proxy counts. Labels take few values, all of them ours: never a room, user, server or path.
+ * Every name starts with `peek_proxy_`.
+ */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** `processMetrics`: memory, descriptors, event loop and so on of this process too. */
+export function createMetrics(options: { processMetrics: boolean } = { processMetrics: false }) {
+  const registry = new Registry();
+  const registers = [registry];
+  if (options.processMetrics) collectDefaultMetrics({ register: registry });
+
+  const gauge = (name: string, help: string) => new Gauge({ name: `peek_proxy_${name}`, help, registers });
+  const counter = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
+    new Counter<L>({ name: `peek_proxy_${name}`, help, labelNames, registers });
+  const histogram = (name: string, help: string, buckets: number[]) =>
+    new Histogram({ name: `peek_proxy_${name}`, help, buckets, registers });
+
+  return {
+    registry,
+    /** The text of `/metrics` and its content type. */
+    async exposition(): Promise<{ contentType: string; text: string }> {
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+
+    devicePeeks: gauge('device_peeks', 'Peeks of devices on rooms'),
+    inboundPeeks: gauge('inbound_peeks', 'Peeks of other servers into our rooms'),
+    outboundPeeks: gauge('outbound_peeks', 'Our peeks into rooms of other servers'),
+    storeUp: gauge('store_up', '1 while the store answers'),
+    homeserverUp: gauge('homeserver_up', '1 while the homeserver answers with the name and key we expect'),
+    feedsRunning: new Gauge({
+      name: 'peek_proxy_feeds_running',
+      help: 'Rooms that are followed, by kind of feed',
+      labelNames: ['feed'] as const,
+      registers,
+    }),
+
+    /** feed: `resident`, `remote`. */
+    logAppended: counter('log_appended_total', 'Events that got a place in a room log', 'feed'),
+    /** reason: `signature`, `hash`, `auth`, `visibility`, `acl`, `malformed`, `unknown_room`. */
+    eventsDropped: counter('events_dropped_total', 'Received events that were not admitted', 'reason'),
+    forks: counter('forks_total', 'Times the graph of a remote room stopped being a line'),
+    gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
+    /** outcome: `delivered`, `failed`, `refused`. */
+    sendTransactions: counter('send_transactions_total', 'Transactions to peeking servers', 'outcome'),
+    /** outcome: `answered` (by us), `forwarded`, `refused`. */
+    receivedTransactions: counter('received_transactions_total', 'Transactions of other servers', 'outcome'),
+    /** kind: `plain` (bytes streamed through), `peeking`. */
+    syncRequests: counter('sync_requests_total', 'Requests to /sync', 'kind'),
+    /** outcome: `ok`, `refused`, `unreachable`, `backing_off`. */
+    remoteRequests: counter('remote_requests_total', 'Signed requests to other servers', 'outcome'),
+    /** outcome: `ok`, `failed`. */
+    keyFetches: counter(
+      'key_fetches_total',
+      'Look-ups of signing keys of other servers',
+      'source',
+      'outcome',
+    ),
+
+    syncWake: histogram(
+      'sync_wake_seconds',
+      'From an event getting its place in a log to the answer of a waiting /sync',
+      [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+    ),
+  };
+}
