@@ -1,0 +1,104 @@
+import { type Json, JsonError, MAX_JSON_DEPTH } from './json.ts';
+
+export interface JsonLimits {
+  /** Levels of nesting; default `MAX_JSON_DEPTH`. */
+  readonly maxDepth?: number;
+  /** Length of the text in bytes; no limit by default. */
+  readonly maxBytes?: number;
+  /** Only what canonical JSON knows: integers within ±(2^53−1), no fraction, no exponent, no `-0`. */
+  readonly strictNumbers?: boolean;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const MINUS = 0x2d;
+/** No double needs more digits; a longer number is noise. */
+const MAX_NUMBER_BYTES = 400;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * One pass over JSON bytes, before anything is parsed: size, depth and the shape of numbers, which
+ * `JSON.parse` hides (`1.0`, `-0`, 2^53+1). It does not find every syntax error; parsing does.
+ * Throws `JsonError`.
+ */
+export function checkJson(bytes: Uint8Array, limits: JsonLimits = {}): void {
+  if (limits.maxBytes !== undefined && bytes.length > limits.maxBytes) {
+    throw new JsonError('too-large', `JSON of ${bytes.length} bytes where ${limits.maxBytes} are allowed`);
+  }
+  const maxDepth = limits.maxDepth ?? MAX_JSON_DEPTH;
+  const strict = limits.strictNumbers ?? false;
+  const end = bytes.length;
+  let depth = 0;
+  let at = 0;
+  while (at < end) {
+    const byte = bytes[at] as number;
+    if (byte === QUOTE) {
+      at = endOfString(bytes, at);
+    } else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > maxDepth) throw new JsonError('too-deep', `JSON nested deeper than ${maxDepth} levels`);
+      at++;
+    } else if (byte === 0x7d || byte === 0x5d) {
+      depth--;
+      at++;
+    } else if (byte === MINUS || isDigit(byte)) {
+      const stop = endOfNumber(bytes, at);
+      checkNumber(bytes, at, stop, strict);
+      at = stop;
+    } else {
+      at++;
+    }
+  }
+}
+
+/** The bytes as UTF-8 JSON, checked first. Throws `JsonError` and nothing else. */
+export function parseJson(bytes: Uint8Array, limits: JsonLimits = {}): Json {
+  checkJson(bytes, limits);
+  try {
+    return JSON.parse(utf8.decode(bytes)) as Json;
+  } catch {
+    throw new JsonError('not-json', 'Not JSON in UTF-8');
+  }
+}
+
+/** Where the string that opens at `at` is over: just after its closing quote. */
+export function endOfString(bytes: Uint8Array, at: number): number {
+  for (let i = at + 1; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === QUOTE) return i + 1;
+    if (byte === BACKSLASH) i++;
+  }
+  throw new JsonError('not-json', 'A string is not closed');
+}
+
+function endOfNumber(bytes: Uint8Array, at: number): number {
+  let i = at + 1;
+  while (i < bytes.length && isNumberByte(bytes[i] as number)) i++;
+  return i;
+}
+
+function checkNumber(bytes: Uint8Array, start: number, end: number, strict: boolean): void {
+  // Fifteen digits and a sign cannot leave the safe range: nearly all numbers end here.
+  let digitsOnly = end - start <= 16;
+  for (let i = bytes[start] === MINUS ? start + 1 : start; digitsOnly && i < end; i++) {
+    digitsOnly = isDigit(bytes[i] as number);
+  }
+  const negative = bytes[start] === MINUS;
+  if (digitsOnly && !(negative && bytes[start + 1] === 0x30) && (negative || end - start <= 15)) return;
+  if (end - start > MAX_NUMBER_BYTES) throw new JsonError('bad-number', 'A number is too long');
+  const text = String.fromCharCode(...bytes.subarray(start, end));
+  const value = Number(text);
+  if (!Number.isFinite(value)) throw new JsonError('bad-number', `${text} is not a number`);
+  if (strict && (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || Object.is(value, -0))) {
+    throw new JsonError('bad-number', `${text} is not an integer within ±(2^53−1)`);
+  }
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39;
+}
+
+/** Digits, `+`, `-`, `.`, `e`, `E`. */
+function isNumberByte(byte: number): boolean {
+  return isDigit(byte) || byte === 0x2e || byte === MINUS || byte === 0x2b || (byte | 0x20) === 0x65;
+}
