@@ -134,21 +134,16 @@ export interface StoredEvent {
 /** The current state of a remote room and the auth chain that supports it. A resident room has none. */
 export interface ReplicaStore {
   /** Replaces the room's whole replica in one step. */
-  replace(
-    roomId: string,
-    state: readonly StoredEvent[],
-    authChain: readonly StoredEvent[],
-  ): Promise<void>;
+  replace(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void>;
   /** Adds events to the replica's state (replacing their keys) or auth chain. */
-  add(
-    roomId: string,
-    state: readonly StoredEvent[],
-    authChain: readonly StoredEvent[],
-  ): Promise<void>;
+  add(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void>;
   /** The whole current state. */
   state(roomId: string): Promise<StoredEvent[]>;
   /** The current state events of these keys, missing ones left out. */
-  stateOf(roomId: string, keys: readonly (readonly [type: string, stateKey: string])[]): Promise<StoredEvent[]>;
+  stateOf(
+    roomId: string,
+    keys: readonly (readonly [type: string, stateKey: string])[],
+  ): Promise<StoredEvent[]>;
   /** An event of the log, the state or the auth chain. */
   event(roomId: string, eventId: string): Promise<StoredEvent | null>;
   drop(roomId: string): Promise<void>;
@@ -278,11 +273,7 @@ export interface OutboundPeekStore {
   get(roomId: string): Promise<OutboundPeek | null>;
   all(): Promise<OutboundPeek[]>;
   /** Changes it, if it is still there and still has this peek ID. */
-  update(
-    roomId: string,
-    peekId: string,
-    change: Partial<Omit<OutboundPeek, 'roomId'>>,
-  ): Promise<boolean>;
+  update(roomId: string, peekId: string, change: Partial<Omit<OutboundPeek, 'roomId'>>): Promise<boolean>;
   /** Removes it if it still has this peek ID. */
   remove(roomId: string, peekId: string): Promise<void>;
 }

@@ -1,0 +1,166 @@
+import type { Notices } from '../notices.ts';
+import type { Append, LogEntry, NewLogEntry, RoomLog, RoomLogStore } from '../store.ts';
+import type { Database } from './database.ts';
+import { type EntryRow, type LogRow, toEntry, toLog } from './log-rows.ts';
+import { dropReplica, replaceState } from './replicas.ts';
+
+export class SqliteRoomLogs implements RoomLogStore {
+  readonly #db: Database;
+  readonly #notices: Notices;
+
+  constructor(db: Database, notices: Notices) {
+    this.#db = db;
+    this.#notices = notices;
+  }
+
+  async open(
+    log: Pick<RoomLog, 'roomId' | 'roomVersion' | 'feed' | 'openedAt'> & { readonly firstPosition: number },
+    first: Append = { entries: [] },
+  ): Promise<RoomLog> {
+    const { opened, changed } = this.#db.write(() => {
+      const existing = this.#row(log.roomId);
+      if (existing !== undefined) return { opened: existing, changed: false };
+      this.#db.run(
+        `INSERT INTO room_logs (room_id, room_version, feed, head, tail, needs_catch_up, opened_at)
+         VALUES (?, ?, ?, ?, ?, 0, ?)`,
+        log.roomId,
+        log.roomVersion,
+        log.feed,
+        log.firstPosition - 1,
+        log.firstPosition,
+        log.openedAt,
+      );
+      const changed = this.#append(log.roomId, first).changed;
+      return { opened: this.#row(log.roomId) as LogRow, changed };
+    });
+    if (changed) this.#notices.emit({ kind: 'log', roomId: log.roomId });
+    return toLog(opened);
+  }
+
+  async get(roomId: string): Promise<RoomLog | null> {
+    const row = this.#db.read(() => this.#row(roomId));
+    return row === undefined ? null : toLog(row);
+  }
+
+  async all(): Promise<RoomLog[]> {
+    return this.#db.read(() => this.#db.all<LogRow>('SELECT * FROM room_logs')).map(toLog);
+  }
+
+  async append(roomId: string, append: Append): Promise<LogEntry[]> {
+    const { appended, changed } = this.#db.write(() => this.#append(roomId, append));
+    if (changed) this.#notices.emit({ kind: 'log', roomId });
+    return appended;
+  }
+
+  async read(roomId: string, after: number, limit: number): Promise<LogEntry[]> {
+    const sql = 'SELECT * FROM log_entries WHERE room_id = ? AND position > ? ORDER BY position LIMIT ?';
+    return this.#db.read(() => this.#db.all<EntryRow>(sql, roomId, after, Math.max(0, limit)).map(toEntry));
+  }
+
+  async readLast(roomId: string, upTo: number, limit: number): Promise<LogEntry[]> {
+    const sql =
+      'SELECT * FROM log_entries WHERE room_id = ? AND position <= ? ORDER BY position DESC LIMIT ?';
+    return this.#db
+      .read(() => this.#db.all<EntryRow>(sql, roomId, upTo, Math.max(0, limit)).map(toEntry))
+      .reverse();
+  }
+
+  async positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>> {
+    return this.#db.read(() => {
+      const found = new Map<string, number>();
+      for (const eventId of eventIds) {
+        const position = this.#positionOf(roomId, eventId);
+        if (position !== undefined) found.set(eventId, position);
+      }
+      return found;
+    });
+  }
+
+  async amend(roomId: string, eventId: string, json: string): Promise<void> {
+    const sql = 'UPDATE log_entries SET json = ? WHERE room_id = ? AND event_id = ?';
+    this.#db.write(() => this.#db.run(sql, json, roomId, eventId));
+  }
+
+  async setFeed(
+    roomId: string,
+    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
+  ): Promise<void> {
+    this.#db.write(() => {
+      const row = this.#row(roomId);
+      if (row === undefined) return;
+      const next = { ...toLog(row), ...change };
+      this.#db.run(
+        'UPDATE room_logs SET feed = ?, feed_token = ?, needs_catch_up = ? WHERE room_id = ?',
+        next.feed,
+        next.feedToken,
+        next.needsCatchUp ? 1 : 0,
+        roomId,
+      );
+    });
+  }
+
+  async prune(roomId: string, position: number): Promise<void> {
+    this.#db.write(() => {
+      this.#db.run('DELETE FROM log_entries WHERE room_id = ? AND position < ?', roomId, position);
+      const sql = 'UPDATE room_logs SET tail = max(tail, min(head + 1, ?)) WHERE room_id = ?';
+      this.#db.run(sql, position, roomId);
+    });
+  }
+
+  async drop(roomId: string): Promise<void> {
+    this.#db.write(() => {
+      this.#db.run('DELETE FROM room_logs WHERE room_id = ?', roomId);
+      dropReplica(this.#db, roomId);
+    });
+  }
+
+  #append(roomId: string, append: Append): { appended: LogEntry[]; changed: boolean } {
+    const log = this.#row(roomId);
+    if (log === undefined || log.closed_at !== null) return { appended: [], changed: false };
+    const appended: LogEntry[] = [];
+    let head = log.head;
+    for (const entry of append.entries) {
+      if (this.#positionOf(roomId, entry.eventId) !== undefined) continue;
+      head += 1;
+      this.#insert(roomId, head, entry);
+      if (append.intoReplica && entry.applied) replaceState(this.#db, roomId, entry);
+      appended.push({ ...entry, position: head });
+    }
+    this.#db.run(
+      'UPDATE room_logs SET head = ?, feed_token = ?, closed_at = ?, closed_reason = ? WHERE room_id = ?',
+      head,
+      append.feedToken ?? log.feed_token,
+      append.close ? head : null,
+      append.close?.reason ?? null,
+      roomId,
+    );
+    return { appended, changed: appended.length > 0 || append.close !== undefined };
+  }
+
+  #insert(roomId: string, position: number, entry: NewLogEntry): void {
+    this.#db.run(
+      `INSERT INTO log_entries
+         (room_id, position, event_id, json, type, state_key, replaces, applied, shown, received_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      roomId,
+      position,
+      entry.eventId,
+      entry.json,
+      entry.type,
+      entry.stateKey,
+      entry.replaces,
+      entry.applied ? 1 : 0,
+      entry.shown ? 1 : 0,
+      entry.receivedAt,
+    );
+  }
+
+  #row(roomId: string): LogRow | undefined {
+    return this.#db.get<LogRow>('SELECT * FROM room_logs WHERE room_id = ?', roomId);
+  }
+
+  #positionOf(roomId: string, eventId: string): number | undefined {
+    const sql = 'SELECT position FROM log_entries WHERE room_id = ? AND event_id = ?';
+    return this.#db.get<{ position: number }>(sql, roomId, eventId)?.position;
+  }
+}

@@ -1,0 +1,55 @@
+import type { Clock } from '../../platform/clock.ts';
+import type { Logger } from '../../platform/log.ts';
+import { Notices } from '../notices.ts';
+import type { Notice, Store } from '../store.ts';
+import type { Database } from './database.ts';
+import { SqliteDevicePeeks } from './device-peeks.ts';
+import { SqliteInboundPeeks } from './inbound-peeks.ts';
+import { ProcessLeases } from './leases.ts';
+import { SqliteOutboundPeeks } from './outbound-peeks.ts';
+import { SqliteReplicas } from './replicas.ts';
+import { SqliteRoomLogs } from './room-logs.ts';
+import { TABLES } from './schema.ts';
+
+/** The store of a single process, in one SQLite file. */
+export class SqliteStore implements Store {
+  readonly kind = 'sqlite';
+  readonly logs: SqliteRoomLogs;
+  readonly replicas: SqliteReplicas;
+  readonly devicePeeks: SqliteDevicePeeks;
+  readonly inboundPeeks: SqliteInboundPeeks;
+  readonly outboundPeeks: SqliteOutboundPeeks;
+  readonly leases: ProcessLeases;
+  readonly #db: Database;
+  readonly #notices: Notices;
+
+  /** Takes over `db` and closes it. */
+  constructor(db: Database, clock: Clock, logger: Logger) {
+    this.#db = db;
+    this.#notices = new Notices(logger);
+    this.logs = new SqliteRoomLogs(db, this.#notices);
+    this.replicas = new SqliteReplicas(db);
+    this.devicePeeks = new SqliteDevicePeeks(db, this.#notices);
+    this.inboundPeeks = new SqliteInboundPeeks(db, this.#notices);
+    this.outboundPeeks = new SqliteOutboundPeeks(db, this.#notices);
+    this.leases = new ProcessLeases(clock);
+  }
+
+  subscribe(listener: (notice: Notice) => void): () => void {
+    return this.#notices.subscribe(listener);
+  }
+
+  async ping(): Promise<void> {
+    this.#db.read(() => this.#db.get('SELECT count(*) FROM outbound_peeks'));
+  }
+
+  async size(): Promise<number> {
+    const counts = TABLES.map((table) => `(SELECT count(*) FROM ${table})`).join(' + ');
+    return this.#db.read(() => this.#db.get<{ held: number }>(`SELECT ${counts} AS held`)?.held ?? 0);
+  }
+
+  async close(): Promise<void> {
+    this.#notices.clear();
+    this.#db.close();
+  }
+}
