@@ -1,0 +1,80 @@
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import type { Duplex } from 'node:stream';
+import { MatrixError } from '../platform/matrix-error.ts';
+import { matrixErrorBytes, sendMatrixError } from './matrix-answer.ts';
+import { checkTarget } from './request-hygiene.ts';
+
+export type Handler = (req: IncomingMessage, res: ServerResponse) => void;
+
+export interface ListenerOptions {
+  /** PEM texts; with them the listener speaks TLS. */
+  readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+}
+
+const SERVER_OPTIONS = {
+  /** Node's default of 16 KiB is less than homeservers take. */
+  maxHeaderSize: 64 * 1024,
+  /** A large upload over a slow line takes as long as it takes; only the head has to come in time. */
+  requestTimeout: 0,
+  headersTimeout: 60_000,
+  /** Longer than reverse proxies keep idle upstream connections (nginx: 60 s), so that they close first. */
+  keepAliveTimeout: 75_000,
+  insecureHTTPParser: false,
+  requireHostHeader: true,
+} as const;
+
+/**
+ * A server that hands only well-formed requests to `handler`. Everything else it answers itself, with an
+ * `errcode`: broken HTTP and oversized heads (the connection is closed), targets that are no path, CONNECT,
+ * WebSocket upgrades, expectations other than `100-continue`. Other upgrades are ignored, as HTTP allows.
+ */
+export function createListener(handler: Handler, options: ListenerOptions = {}): http.Server {
+  const server = options.tls
+    ? https.createServer({ ...SERVER_OPTIONS, ...options.tls })
+    : http.createServer(SERVER_OPTIONS);
+  server.on('request', (req: IncomingMessage, res: ServerResponse) => {
+    const refusal = checkTarget(req) ?? checkUpgrade(req);
+    if (refusal) sendMatrixError(res, refusal);
+    else handler(req, res);
+  });
+  server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) => {
+    sendMatrixError(res, new MatrixError(417, 'M_UNRECOGNIZED', 'Only 100-continue can be expected'));
+  });
+  server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
+    socket.on('error', () => socket.destroy());
+    refuse(socket, new MatrixError(400, 'M_UNRECOGNIZED', 'CONNECT is not supported'), 'Bad Request');
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
+    else refuse(socket, ...refusalOf(error.code));
+  });
+  return server;
+}
+
+function checkUpgrade(req: IncomingMessage): MatrixError | null {
+  if (req.headers.upgrade?.toLowerCase() !== 'websocket') return null;
+  return new MatrixError(400, 'M_UNRECOGNIZED', 'WebSockets are not supported');
+}
+
+function refusalOf(code: string | undefined): [MatrixError, string] {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    const error = new MatrixError(431, 'M_TOO_LARGE', 'The request head is too large');
+    return [error, 'Request Header Fields Too Large'];
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return [new MatrixError(408, 'M_UNKNOWN', 'The request did not come in time'), 'Request Timeout'];
+  }
+  return [new MatrixError(400, 'M_UNRECOGNIZED', 'The request is not well-formed HTTP/1.1'), 'Bad Request'];
+}
+
+/** Answers on the bare connection. If a response is under way on it, it is cut instead. */
+function refuse(socket: Duplex, error: MatrixError, reason: string): void {
+  if (responseUnderWay(socket)) socket.destroy();
+  else socket.end(matrixErrorBytes(error, reason), () => socket.destroy());
+}
+
+function responseUnderWay(socket: Duplex): boolean {
+  const response = '_httpMessage' in socket ? socket._httpMessage : null;
+  return response instanceof http.ServerResponse && !response.writableEnded;
+}
