@@ -4,8 +4,8 @@ import { closeSync, openSync } from 'node:fs';
 export interface StartOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Standard output and error are appended here. */
-  readonly log: string;
+  /** Standard output and error are appended here; `inherit` shows them. */
+  readonly log: string | 'inherit';
 }
 
 /** A server that runs as the leader of its own process group. */
@@ -38,14 +38,14 @@ export function startProcess(
   options: StartOptions,
 ): RunningProcess {
   hookExit();
-  const log = openSync(options.log, 'a');
+  const log = options.log === 'inherit' ? 'inherit' : openSync(options.log, 'a');
   const child = spawn(command, args, {
     cwd: options.cwd,
     env: options.env ?? process.env,
     detached: true,
     stdio: ['ignore', log, log],
   });
-  closeSync(log);
+  if (log !== 'inherit') closeSync(log);
   const exited = new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code) => resolve(code ?? -1));

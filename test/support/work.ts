@@ -23,9 +23,18 @@ export function progress(line: string): void {
   process.stderr.write(`· ${line}\n`);
 }
 
-/** Throws unless this runs on Node 24 or newer, which `npm ci` puts into node_modules. */
-export function requireNode24(): void {
+/**
+ * First line of every entry: throws unless this is Node 24 or newer, and ends the process when the
+ * one that started it (`scripts/run.js`) has died.
+ */
+export function beginEntry(): void {
   const major = Number(process.versions.node.split('.')[0]);
-  if (major >= 24) return;
-  throw new Error(`Node 24 or newer is needed, this is ${process.version}: run it with npm, after npm ci`);
+  if (major < 24) {
+    throw new Error(
+      `Node 24 or newer is needed, this is ${process.version}: use the commands of package.json`,
+    );
+  }
+  if (!process.connected) return;
+  process.once('disconnect', () => process.exit(129));
+  process.channel?.unref();
 }
