@@ -12,6 +12,7 @@ export interface JsonLimits {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const MINUS = 0x2d;
+const ZERO = 0x30;
 /** No double needs more digits; a longer number is noise. */
 const MAX_NUMBER_BYTES = 400;
 
@@ -78,13 +79,10 @@ function endOfNumber(bytes: Uint8Array, at: number): number {
 }
 
 function checkNumber(bytes: Uint8Array, start: number, end: number, strict: boolean): void {
-  // Fifteen digits and a sign cannot leave the safe range: nearly all numbers end here.
-  let digitsOnly = end - start <= 16;
-  for (let i = bytes[start] === MINUS ? start + 1 : start; digitsOnly && i < end; i++) {
-    digitsOnly = isDigit(bytes[i] as number);
-  }
   const negative = bytes[start] === MINUS;
-  if (digitsOnly && !(negative && bytes[start + 1] === 0x30) && (negative || end - start <= 15)) return;
+  const first = negative ? start + 1 : start;
+  // Fifteen digits cannot leave the safe range: nearly all numbers are done here.
+  if (end - first <= 15 && allDigits(bytes, first, end) && !(negative && bytes[first] === ZERO)) return;
   if (end - start > MAX_NUMBER_BYTES) throw new JsonError('bad-number', 'A number is too long');
   const text = String.fromCharCode(...bytes.subarray(start, end));
   const value = Number(text);
@@ -92,6 +90,11 @@ function checkNumber(bytes: Uint8Array, start: number, end: number, strict: bool
   if (strict && (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || Object.is(value, -0))) {
     throw new JsonError('bad-number', `${text} is not an integer within ±(2^53−1)`);
   }
+}
+
+function allDigits(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (!isDigit(bytes[i] as number)) return false;
+  return true;
 }
 
 function isDigit(byte: number): boolean {

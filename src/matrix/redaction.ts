@@ -28,13 +28,16 @@ const POWER_LEVELS = [
   'users_default',
 ] as const;
 
-/** The event as it is after its redaction: only what the room version protects. The input stays as it is. */
-export function redact(event: JsonObject, rules: RoomVersionRules): JsonObject {
+/**
+ * The event as it is after its redaction: only what the room version protects, which is all that makes a PDU.
+ * The input stays as it is.
+ */
+export function redact<Event extends JsonObject>(event: Event, rules: RoomVersionRules): Event {
   const { redaction } = rules;
   const redacted = pick(event, ALWAYS_KEPT);
   if (!redaction.revised) Object.assign(redacted, pick(event, KEPT_UNTIL_VERSION_10));
   redacted.content = isObject(event.content) ? redactContent(event.type, event.content, redaction) : {};
-  return redacted;
+  return redacted as Event;
 }
 
 function redactContent(type: unknown, content: JsonObject, rules: RedactionRules): JsonObject {

@@ -1,0 +1,121 @@
+import { JsonError } from './json.ts';
+import { endOfString } from './json-scan.ts';
+
+/** A stretch of bytes: `start` is in it, `end` is not. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Where a member of an object stands: `start` and `end` are its value's, `keyStart` the key's opening quote. */
+export interface MemberRange extends ByteRange {
+  readonly keyStart: number;
+}
+
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const QUOTE = 0x22;
+
+/**
+ * The members of a JSON object, found in its bytes without parsing their values; of a key given twice the last
+ * one counts, as in `JSON.parse`. For bytes that are valid JSON (`range`: the object alone, blanks around it
+ * allowed). Throws `JsonError` where they are no object.
+ */
+export function topLevelMembers(
+  bytes: Uint8Array,
+  range: ByteRange = whole(bytes),
+): Map<string, MemberRange> {
+  const members = new Map<string, MemberRange>();
+  walk(bytes, range, 0x7b, 0x7d, (at) => {
+    if (bytes[at] !== QUOTE) throw malformed();
+    const keyEnd = endOfString(bytes, at);
+    const colon = skipBlanks(bytes, keyEnd);
+    if (bytes[colon] !== COLON) throw malformed();
+    const start = skipBlanks(bytes, colon + 1);
+    const end = endOfValue(bytes, start);
+    members.set(keyText(bytes, at, keyEnd), { keyStart: at, start, end });
+    return end;
+  });
+  return members;
+}
+
+/** The items of a JSON array, found in its bytes without parsing them. As `topLevelMembers` otherwise. */
+export function arrayItems(bytes: Uint8Array, range: ByteRange = whole(bytes)): ByteRange[] {
+  const items: ByteRange[] = [];
+  walk(bytes, range, 0x5b, 0x5d, (start) => {
+    const end = endOfValue(bytes, start);
+    items.push({ start, end });
+    return end;
+  });
+  return items;
+}
+
+/** Calls `item` at each item between the brackets; it returns where the item ends. */
+function walk(
+  bytes: Uint8Array,
+  range: ByteRange,
+  open: number,
+  close: number,
+  item: (at: number) => number,
+): void {
+  let at = skipBlanks(bytes, range.start);
+  if (bytes[at] !== open) throw malformed();
+  at = skipBlanks(bytes, at + 1);
+  if (bytes[at] !== close) {
+    for (;;) {
+      at = skipBlanks(bytes, item(at));
+      if (bytes[at] === close) break;
+      if (bytes[at] !== COMMA) throw malformed();
+      at = skipBlanks(bytes, at + 1);
+    }
+  }
+  if (skipBlanks(bytes, at + 1) < range.end || at >= range.end) throw malformed();
+}
+
+function endOfValue(bytes: Uint8Array, start: number): number {
+  let depth = 0;
+  for (let at = start; at < bytes.length; ) {
+    const byte = bytes[at] as number;
+    if (byte === QUOTE) {
+      at = endOfString(bytes, at);
+      if (depth === 0) return at;
+      continue;
+    }
+    const closes = byte === 0x7d || byte === 0x5d;
+    if (depth === 0 && (closes || byte === COMMA || isBlank(byte))) {
+      if (at === start) throw malformed();
+      return at;
+    }
+    at++;
+    if (byte === 0x7b || byte === 0x5b) depth++;
+    else if (closes && --depth === 0) return at;
+  }
+  throw malformed();
+}
+
+function keyText(bytes: Uint8Array, start: number, end: number): string {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8');
+  try {
+    return String(JSON.parse(text));
+  } catch {
+    throw malformed();
+  }
+}
+
+function skipBlanks(bytes: Uint8Array, at: number): number {
+  let i = at;
+  while (i < bytes.length && isBlank(bytes[i] as number)) i++;
+  return i;
+}
+
+function isBlank(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+function whole(bytes: Uint8Array): ByteRange {
+  return { start: 0, end: bytes.length };
+}
+
+function malformed(): JsonError {
+  return new JsonError('not-json', 'Not the JSON that was expected');
+}
