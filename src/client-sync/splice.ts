@@ -1,0 +1,136 @@
+import { afterSpace, type ObjectRange, objectAt, stringAt, type ValueRange } from './json-members.ts';
+
+/** Which rooms a homeserver's `/sync` answer speaks of, and its token. */
+export interface SyncRooms {
+  readonly nextBatch: string;
+  readonly join: ReadonlySet<string>;
+  readonly invite: ReadonlySet<string>;
+  readonly knock: ReadonlySet<string>;
+  readonly leave: ReadonlySet<string>;
+}
+
+/** What is added to an answer. */
+export interface Additions {
+  /** Makes the token for the client out of the homeserver's. */
+  readonly nextBatch: (homeserverToken: string) => string;
+  /** The members of `rooms.peek` as JSON, without the braces: `"!a:b":{…},"!c:d":{…}`; `''` for no section. */
+  readonly peek: string;
+  /** Room ID → JSON of its entry in `rooms.leave`. */
+  readonly leave: ReadonlyMap<string, string>;
+}
+
+interface Layout {
+  readonly top: ObjectRange;
+  readonly nextBatch: ValueRange;
+  readonly token: string;
+  readonly rooms: ObjectRange | null;
+  readonly sections: ReadonlyMap<string, ObjectRange>;
+}
+
+interface Edit extends ValueRange {
+  readonly text: string;
+}
+
+const SECTIONS = ['join', 'invite', 'knock', 'leave', 'peek'] as const;
+
+/** null when the body is no `/sync` answer: not a whole JSON object, or one without a `next_batch`. */
+export function roomsIn(body: Buffer): SyncRooms | null {
+  const layout = layoutOf(body);
+  return layout === null ? null : roomsOf(layout);
+}
+
+/**
+ * Puts our sections into a homeserver's answer. All that is not added or `next_batch` stays byte for byte as it
+ * was. A room that the homeserver has in any section is not added to `leave`. null when the body is no `/sync`
+ * answer: it then goes to the client as it is.
+ */
+export function spliceSync(body: Buffer, ours: Additions): ({ readonly body: Buffer } & SyncRooms) | null {
+  const layout = layoutOf(body);
+  if (layout === null) return null;
+  const rooms = roomsOf(layout);
+  const taken = [rooms.join, rooms.invite, rooms.knock, rooms.leave];
+  const leave = [...ours.leave].filter(([roomId]) => !taken.some((section) => section.has(roomId)));
+  const token = ours.nextBatch(layout.token);
+  const edits = additions(layout, ours.peek, members(leave));
+  if (token !== layout.token) edits.push({ ...layout.nextBatch, text: JSON.stringify(token) });
+  return { body: edited(body, edits), ...rooms };
+}
+
+/** An answer of ours alone, for when the homeserver's is not waited for: its token does not move. */
+export function ownAnswer(homeserverToken: string, ours: Additions): Buffer {
+  const sections: string[] = [];
+  if (ours.peek !== '') sections.push(`"peek":{${ours.peek}}`);
+  if (ours.leave.size > 0) sections.push(`"leave":{${members(ours.leave)}}`);
+  const nextBatch = JSON.stringify(ours.nextBatch(homeserverToken));
+  return Buffer.from(`{"next_batch":${nextBatch},"rooms":{${sections.join(',')}}}`);
+}
+
+function layoutOf(body: Buffer): Layout | null {
+  const top = objectAt(body, 0);
+  const nextBatch = top?.members.get('next_batch');
+  if (top === null || nextBatch === undefined || afterSpace(body, top.end) !== body.length) return null;
+  const token = stringAt(body, nextBatch);
+  if (token === null) return null;
+  const place = top.members.get('rooms');
+  const rooms = place === undefined ? null : objectAt(body, place.start);
+  if (place !== undefined && rooms === null) return null;
+  const sections = new Map<string, ObjectRange>();
+  for (const name of SECTIONS) {
+    const range = rooms?.members.get(name);
+    if (range === undefined) continue;
+    const section = objectAt(body, range.start);
+    if (section === null) return null;
+    sections.set(name, section);
+  }
+  return { top, nextBatch, token, rooms, sections };
+}
+
+function roomsOf(layout: Layout): SyncRooms {
+  const ids = (name: string) => new Set(layout.sections.get(name)?.members.keys());
+  return {
+    nextBatch: layout.token,
+    join: ids('join'),
+    invite: ids('invite'),
+    knock: ids('knock'),
+    leave: ids('leave'),
+  };
+}
+
+function additions(layout: Layout, peek: string, leave: string): Edit[] {
+  const edits: Edit[] = [];
+  const fresh: string[] = [];
+  for (const [name, text] of [
+    ['peek', peek],
+    ['leave', leave],
+  ] as const) {
+    const section = layout.sections.get(name);
+    if (text === '') continue;
+    if (section === undefined) fresh.push(`"${name}":{${text}}`);
+    else edits.push(insertion(section, text));
+  }
+  if (fresh.length === 0) return edits;
+  const text = fresh.join(',');
+  edits.push(layout.rooms ? insertion(layout.rooms, text) : insertion(layout.top, `"rooms":{${text}}`));
+  return edits;
+}
+
+/** Puts members at the beginning of an object. */
+function insertion(object: ObjectRange, text: string): Edit {
+  const at = object.start + 1;
+  return { start: at, end: at, text: object.members.size === 0 ? text : `${text},` };
+}
+
+function members(entries: Iterable<readonly [key: string, json: string]>): string {
+  return Array.from(entries, ([key, json]) => `${JSON.stringify(key)}:${json}`).join(',');
+}
+
+function edited(body: Buffer, edits: readonly Edit[]): Buffer {
+  if (edits.length === 0) return body;
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const edit of [...edits].sort((a, b) => a.start - b.start)) {
+    parts.push(body.subarray(at, edit.start), Buffer.from(edit.text));
+    at = edit.end;
+  }
+  return Buffer.concat([...parts, body.subarray(at)]);
+}
