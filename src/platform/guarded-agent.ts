@@ -1,9 +1,11 @@
 import { isIP, type LookupFunction } from 'node:net';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { LRUCache } from 'lru-cache';
-import { buildConnector, type Dispatcher, Pool } from 'undici';
+import { buildConnector, Pool } from 'undici';
 import type { AddressGuard } from './address-guard.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { Dns } from './dns.ts';
+import { type HttpRequest, type HttpResponse, httpRequest } from './http-client.ts';
 
 /** Idle connections of this many destinations are kept. */
 const MAX_DESTINATIONS = 500;
@@ -20,11 +22,20 @@ export interface Destination {
   readonly certificateName: string;
 }
 
+export type HttpsRequest = Omit<HttpRequest, 'origin'>;
+
+/** A way to servers that are not ours. */
+export interface HttpsClient {
+  /** One request and its whole answer. Rejects with `HttpError` alone. */
+  request(destination: Destination, request: HttpsRequest): Promise<HttpResponse>;
+}
+
 export interface GuardedAgentOptions {
   readonly guard: AddressGuard;
   readonly dns: Dns;
   /** Certificate authorities (PEM) that are trusted beside the well-known ones. */
   readonly extraCa?: string;
+  readonly clock?: Clock;
   /** Look-up, TCP and TLS together. Default: 10 s. */
   readonly connectTimeoutMs?: number;
 }
@@ -34,7 +45,7 @@ export interface GuardedAgentOptions {
  * permits, so an answer that changes between check and use gains nothing. HTTP/1.1, certificates always
  * checked, no TLS session kept.
  */
-export class GuardedAgent {
+export class GuardedAgent implements HttpsClient {
   readonly #options: GuardedAgentOptions;
   readonly #secureContext: SecureContext;
   readonly #pools = new LRUCache<string, Pool>({
@@ -49,8 +60,24 @@ export class GuardedAgent {
     this.#secureContext = createSecureContext({ ca });
   }
 
-  /** For one request now: pools that are long unused are closed. Its `origin` is `originOf(destination)`. */
-  dispatcherFor(destination: Destination): Dispatcher {
+  /** One request and its whole answer. Rejects with `HttpError` alone. */
+  request(destination: Destination, request: HttpsRequest): Promise<HttpResponse> {
+    const { clock } = this.#options;
+    return httpRequest(
+      this.#poolFor(destination),
+      { ...request, origin: originOf(destination) },
+      clock ?? systemClock,
+    );
+  }
+
+  /** Ends every connection, the running requests with them. */
+  async close(): Promise<void> {
+    const pools = [...this.#pools.values()];
+    await Promise.all(pools.map((pool) => pool.destroy()));
+    this.#pools.clear();
+  }
+
+  #poolFor(destination: Destination): Pool {
     const key = JSON.stringify([destination.host, destination.port, destination.certificateName]);
     const known = this.#pools.get(key);
     if (known !== undefined) return known;
@@ -63,13 +90,6 @@ export class GuardedAgent {
     });
     this.#pools.set(key, pool);
     return pool;
-  }
-
-  /** Ends every connection, the running requests with them. */
-  async close(): Promise<void> {
-    const pools = [...this.#pools.values()];
-    await Promise.all(pools.map((pool) => pool.destroy()));
-    this.#pools.clear();
   }
 
   #connector(destination: Destination): buildConnector.connector {
@@ -120,13 +140,13 @@ export class GuardedAgent {
 
 export class AddressRefusedError extends Error {
   override readonly name = 'AddressRefusedError';
+  readonly code = 'ERR_ADDRESS_REFUSED';
   constructor(host: string) {
     super(`${host} has no address that may be connected to`);
   }
 }
 
-/** The origin that requests to a destination carry. */
-export function originOf({ certificateName, port }: Destination): string {
+function originOf({ certificateName, port }: Destination): string {
   const host = certificateName.includes(':') ? `[${certificateName}]` : certificateName;
   return `https://${host}:${port}`;
 }

@@ -31,16 +31,31 @@ export interface HttpResponse {
 
 export type HttpClient = (request: HttpRequest) => Promise<HttpResponse>;
 
+const NO_CONNECTION: ReadonlySet<string | null> = new Set([
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'ERR_ADDRESS_REFUSED',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
 export type HttpFailure = 'timeout' | 'too_large' | 'aborted' | 'connection';
 
 /** No answer, or not a whole one. The message names no path: targets may hold tokens. */
 export class HttpError extends Error {
   override readonly name = 'HttpError';
   readonly reason: HttpFailure;
+  /** There was no connection, so nothing of the request was sent: another address may be tried. */
+  readonly nothingSent: boolean;
 
   constructor(reason: HttpFailure, message: string, cause?: unknown) {
     super(message, { cause });
     this.reason = reason;
+    this.nothingSent = reason === 'connection' && NO_CONNECTION.has(codeOf(cause));
   }
 }
 
