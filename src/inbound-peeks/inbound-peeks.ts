@@ -1,0 +1,248 @@
+import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
+import type { JsonObject } from '../matrix/json.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { alphanumeric, type Random } from '../platform/random.ts';
+import type { RemoteServers } from '../remote-servers/remote-servers.ts';
+import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
+import { Admission, checkPeekId } from './admission.ts';
+import { PeekCount } from './peek-count.ts';
+import { RelayChecks } from './relay-check.ts';
+import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
+import { Sender } from './sender.ts';
+import { Snapshots } from './snapshots.ts';
+
+/** A renewal that is on its way when the interval ends still counts. */
+const RENEWAL_GRACE_MS = 60_000;
+const RETRY_QUOTA_MS = 600_000;
+
+export interface InboundPeeksDeps {
+  readonly store: Store;
+  readonly homeserver: Homeserver;
+  readonly remote: RemoteServers;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly serverName: string;
+  readonly limits: {
+    readonly maxPerServer: number;
+    readonly maxTotal: number;
+    readonly renewalIntervalMs: number;
+  };
+  /** Opens the room's feed and log, or returns the log there. May reject with `NotReadable`. */
+  readonly openLog: (roomId: string) => Promise<RoomLog>;
+  /** No peeking server reads this room any more. */
+  readonly released: (roomId: string) => void;
+}
+
+/** Which servers peek into our rooms (MSC2444), and what they are answered. */
+export class InboundPeeks {
+  readonly #deps: InboundPeeksDeps;
+  readonly #admission: Admission;
+  readonly #gate: RoomGate;
+  readonly #snapshots: Snapshots;
+  readonly #checks: RelayChecks;
+  readonly #sender: Sender;
+  readonly #count: PeekCount;
+  /** Rooms being opened for a peek that is not in the store yet, with how many there are of each. */
+  readonly #opening = new Map<string, number>();
+
+  constructor(deps: InboundPeeksDeps) {
+    const { store, homeserver } = deps;
+    this.#deps = deps;
+    this.#admission = new Admission(homeserver);
+    this.#gate = new RoomGate(homeserver);
+    this.#snapshots = new Snapshots(homeserver);
+    this.#checks = new RelayChecks({ logs: store.logs, homeserver });
+    this.#count = new PeekCount(store.inboundPeeks, deps.clock);
+    this.#sender = new Sender({
+      ...deps,
+      checks: this.#checks,
+      owner: alphanumeric(deps.random, 16),
+      finished: (roomId) => void this.#releaseUnread([roomId]),
+    });
+  }
+
+  /** Takes up what an earlier run left unsent. Rejects with `StoreDownError`. */
+  start(): Promise<void> {
+    return this.#sender.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#sender.stop();
+  }
+
+  /**
+   * `PUT /peek/{roomId}/{peekId}`: registers the peek, or renews it, and answers the room. Rejects with
+   * `MatrixError` (400, 403, 404, 429, 503), `HomeserverDown` and `StoreDownError`.
+   */
+  async put(
+    server: string,
+    roomId: string,
+    peekId: string,
+    versions: readonly string[],
+  ): Promise<JsonObject> {
+    checkPeekId(peekId);
+    await this.#admission.check(server, roomId, versions);
+    await this.#checkQuota(server, roomId, peekId);
+    const created = await this.#register(server, roomId, peekId);
+    try {
+      return { peek_id: peekId, ...(await this.#answer(roomId)) };
+    } catch (error) {
+      // It may have ended by itself meanwhile.
+      if (created) await this.remove(server, roomId, peekId).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** `GET /peek/{roomId}`: the same answer, with nothing registered. Rejects as `put` does. */
+  async snapshotOnly(server: string, roomId: string, versions: readonly string[]): Promise<JsonObject> {
+    await this.#admission.check(server, roomId, versions);
+    return this.#answer(roomId);
+  }
+
+  /** `POST …/renew`. Rejects with `MatrixError` 404 when there is no such peek, 403 when it may not go on. */
+  async renew(server: string, roomId: string, peekId: string): Promise<JsonObject> {
+    const { store } = this.#deps;
+    if ((await store.inboundPeeks.get(server, roomId, peekId)) === null) throw noSuchPeek();
+    await this.#gate.pass(server, roomId);
+    const log = await store.logs.get(roomId);
+    const peek = await store.inboundPeeks.get(server, roomId, peekId);
+    if (log === null || peek === null) throw noSuchPeek();
+    await store.inboundPeeks.put(this.#peek(server, roomId, peekId), log.head, Number.MAX_SAFE_INTEGER);
+    return { renewal_interval: this.#deps.limits.renewalIntervalMs };
+  }
+
+  /** `DELETE /peek/{roomId}/{peekId}`. Rejects with `MatrixError` 404 when there is no such peek. */
+  async remove(server: string, roomId: string, peekId: string): Promise<JsonObject> {
+    if (!(await this.#deps.store.inboundPeeks.remove(server, roomId, peekId))) throw noSuchPeek();
+    await this.#releaseUnread([roomId]);
+    return {};
+  }
+
+  /** Whether the server has a live peek, in any room or in this one. */
+  async isPeeking(server: string, roomId?: string): Promise<boolean> {
+    const peeks = await this.#deps.store.inboundPeeks.ofServer(server);
+    return roomId === undefined ? peeks.length > 0 : peeks.some((peek) => peek.roomId === roomId);
+  }
+
+  /** Ends the peeks that were not renewed in time, and tells each server once, in `expired_peeks`. */
+  async evict(now: number): Promise<void> {
+    const { inboundPeeks } = this.#deps.store;
+    const rooms = new Set<string>();
+    for (const listed of await inboundPeeks.all()) {
+      if (listed.expiresAt > now) continue;
+      const { server, roomId, peekId } = listed;
+      const peek = await inboundPeeks.get(server, roomId, peekId);
+      if (peek === null || peek.expiresAt > now) continue;
+      await inboundPeeks.announceLater(server, [{ roomId, peekId }]);
+      await inboundPeeks.remove(server, roomId, peekId);
+      this.#sender.wake(server, null);
+      rooms.add(roomId);
+    }
+    if (rooms.size > 0) await this.#releaseUnread([...rooms]);
+  }
+
+  /** The room is no longer open: its peeks end, and what is unsent up to position `at` still goes out. */
+  async roomClosed(roomId: string, at: number): Promise<void> {
+    const { inboundPeeks } = this.#deps.store;
+    for (const { server, peekId } of await inboundPeeks.ofRoom(roomId)) {
+      await inboundPeeks.remove(server, roomId, peekId, at);
+      this.#sender.wake(server, roomId);
+    }
+    await this.#releaseUnread([roomId]);
+  }
+
+  /** A user of that server has joined: from now on the homeserver sends to it, and we do not. */
+  serverJoined(roomId: string, server: string): void {
+    this.#checks.forget(roomId);
+    this.#sender.wake(server, roomId);
+  }
+
+  async #checkQuota(server: string, roomId: string, peekId: string): Promise<void> {
+    const { store, limits } = this.#deps;
+    if ((await store.inboundPeeks.get(server, roomId, peekId)) !== null) return;
+    if ((await this.#count.read()) >= limits.maxTotal) throw quota('This server is peeked enough');
+  }
+
+  /** The feed and the cursor, before anything is read, so that nothing falls between. Tells whether it is new. */
+  async #register(server: string, roomId: string, peekId: string): Promise<boolean> {
+    const { store, limits } = this.#deps;
+    this.#opening.set(roomId, (this.#opening.get(roomId) ?? 0) + 1);
+    let outcome: 'created' | 'renewed' | 'full' = 'full';
+    try {
+      const log = await this.#openLog(roomId);
+      outcome = await store.inboundPeeks.put(
+        this.#peek(server, roomId, peekId),
+        log.head,
+        limits.maxPerServer,
+      );
+    } finally {
+      const others = (this.#opening.get(roomId) ?? 1) - 1;
+      if (others > 0) this.#opening.set(roomId, others);
+      else this.#opening.delete(roomId);
+      if (outcome === 'full') await this.#releaseUnread([roomId]);
+    }
+    if (outcome === 'full') throw quota('Your server holds as many peeks as it may');
+    if (outcome === 'created') this.#count.added();
+    return outcome === 'created';
+  }
+
+  async #openLog(roomId: string): Promise<RoomLog> {
+    try {
+      const log = await this.#deps.openLog(roomId);
+      if (log.closed === null) return log;
+    } catch (error) {
+      if (!(error instanceof NotReadable)) throw error;
+    }
+    throw notReadable();
+  }
+
+  async #answer(roomId: string): Promise<JsonObject> {
+    try {
+      const snapshot = await this.#snapshots.take(roomId);
+      assertOpen(snapshot.state);
+      return {
+        room_version: snapshot.roomVersion,
+        renewal_interval: this.#deps.limits.renewalIntervalMs,
+        state: snapshot.state,
+        auth_chain: snapshot.authChain,
+        latest_event: snapshot.latest,
+        messages: snapshot.messages,
+      };
+    } catch (error) {
+      if (error instanceof NotReadable) throw notReadable();
+      throw error;
+    }
+  }
+
+  #peek(server: string, roomId: string, peekId: string): InboundPeek {
+    const now = this.#deps.clock.now();
+    const expiresAt = now + this.#deps.limits.renewalIntervalMs + RENEWAL_GRACE_MS;
+    return { server, roomId, peekId, createdAt: now, renewedAt: now, expiresAt };
+  }
+
+  /** Says of each room that no server reads any more that it is released. */
+  async #releaseUnread(roomIds: readonly string[]): Promise<void> {
+    const { store, released, logger } = this.#deps;
+    try {
+      const read = new Set((await store.inboundPeeks.cursors()).map((cursor) => cursor.roomId));
+      for (const roomId of roomIds) {
+        if (read.has(roomId) || this.#opening.has(roomId)) continue;
+        this.#checks.forget(roomId);
+        released(roomId);
+      }
+    } catch (error) {
+      logger.warn({ err: error }, 'could not look for rooms that no server reads any more');
+    }
+  }
+}
+
+function noSuchPeek(): MatrixError {
+  return new MatrixError(404, 'M_NOT_FOUND', 'There is no such peek');
+}
+
+function quota(message: string): MatrixError {
+  return limitExceeded(message, RETRY_QUOTA_MS);
+}

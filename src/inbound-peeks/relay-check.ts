@@ -1,0 +1,221 @@
+import { LRUCache } from 'lru-cache';
+import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
+import { serverNameOf } from '../matrix/ids.ts';
+import { isObject, type JsonObject } from '../matrix/json.ts';
+import { pduOf } from '../rooms/log-entries.ts';
+import type { LogEntry, RoomLogStore } from '../store/store.ts';
+import { type Acl, aclOf } from './acl.ts';
+
+/** Rooms whose access control list and members are held in memory. */
+const ROOMS = 500;
+const PAGE = 500;
+/** Access control lists remembered of one room; of older events the oldest remembered one decides. */
+const MOST_ACLS = 200;
+
+interface Deps {
+  readonly logs: RoomLogStore;
+  readonly homeserver: Homeserver;
+}
+
+/** Which entries of a room's log are relayed to which server; read from the homeserver once, then from the log. */
+export class RelayChecks {
+  readonly #deps: Deps;
+  readonly #rooms = new LRUCache<string, RoomRelayCheck>({ max: ROOMS });
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  /** Those of `entries` that go to `server`. Rejects with `HomeserverDown` and `StoreDownError`. */
+  relayed(server: string, roomId: string, entries: readonly LogEntry[]): Promise<LogEntry[]> {
+    let room = this.#rooms.get(roomId);
+    if (room === undefined) {
+      room = new RoomRelayCheck(roomId, this.#deps);
+      this.#rooms.set(roomId, room);
+    }
+    return room.relayed(server, entries);
+  }
+
+  /** The room is asked about anew at the next event. */
+  forget(roomId: string): void {
+    this.#rooms.delete(roomId);
+  }
+}
+
+interface Known {
+  /** Lists in the order of the log, each in force after its position. The first one begins at 0. */
+  readonly acls: { readonly after: number; readonly acl: Acl }[];
+  /** Servers with a joined member: the position after which the homeserver sends to them itself. */
+  readonly joinedAfter: Map<string, number>;
+  /** Servers that a member has left since this was read: whether others remain must be asked. */
+  readonly doubtful: Set<string>;
+  scannedTo: number;
+}
+
+/**
+ * One room. A server is sent what it was and is allowed to see by the access control list, and nothing from
+ * the moment on when it has a member of its own, since then the homeserver sends to it.
+ */
+class RoomRelayCheck {
+  readonly #roomId: string;
+  readonly #deps: Deps;
+  #known: Promise<Known> | null = null;
+
+  constructor(roomId: string, deps: Deps) {
+    this.#roomId = roomId;
+    this.#deps = deps;
+  }
+
+  async relayed(server: string, entries: readonly LogEntry[]): Promise<LogEntry[]> {
+    const known = await this.#current(server);
+    const now = known.acls.at(-1);
+    if (now !== undefined && !now.acl(server)) return [];
+    const joinedAfter = known.joinedAfter.get(server) ?? Number.POSITIVE_INFINITY;
+    return entries.filter(
+      (entry) => entry.position <= joinedAfter && aclBefore(known, entry.position)(server),
+    );
+  }
+
+  async #current(server: string): Promise<Known> {
+    const known = await this.#advance();
+    if (!known.doubtful.has(server)) return known;
+    this.#known = null;
+    return this.#advance();
+  }
+
+  /** One caller at a time reads on; the others wait for the same. */
+  #advance(): Promise<Known> {
+    const before = this.#known;
+    const next = (before === null ? this.#read() : before.then((known) => this.#scan(known))).catch(
+      (error: unknown) => {
+        if (this.#known === next) this.#known = null;
+        throw error;
+      },
+    );
+    this.#known = next;
+    return next;
+  }
+
+  async #read(): Promise<Known> {
+    // State first, then the log: a change between the two is seen in the log, which decides.
+    const present = await this.#presentState();
+    const known: Known = {
+      acls: [],
+      joinedAfter: new Map(),
+      doubtful: new Set(),
+      scannedTo: 0,
+    };
+    const members = new Map<string, number | null>();
+    let oldestAcl: LogEntry | null = null;
+    await this.#each(0, (entry) => {
+      if (!entry.applied) return;
+      if (isAcl(entry)) oldestAcl ??= entry;
+      if (entry.type === 'm.room.member' && entry.stateKey !== null) {
+        const before = members.get(entry.stateKey) ?? null;
+        members.set(entry.stateKey, isJoin(entry) ? (before ?? entry.position) : null);
+      }
+      ingest(known, entry);
+      known.scannedTo = entry.position;
+    });
+    known.acls.unshift({ after: 0, acl: await this.#firstAcl(oldestAcl, present.acl) });
+    known.joinedAfter.clear();
+    known.doubtful.clear();
+    for (const user of present.joined) if (!members.has(user)) note(known.joinedAfter, user, 0);
+    for (const [user, since] of members) if (since !== null) note(known.joinedAfter, user, since - 1);
+    return known;
+  }
+
+  async #scan(known: Known): Promise<Known> {
+    await this.#each(known.scannedTo, (entry) => {
+      if (entry.applied) ingest(known, entry);
+      known.scannedTo = entry.position;
+    });
+    return known;
+  }
+
+  /** The list in force where the log begins. */
+  async #firstAcl(oldest: LogEntry | null, present: Acl): Promise<Acl> {
+    if (oldest === null) return present;
+    if (oldest.replaces === null) return aclOf(null);
+    return aclOf(await this.#deps.homeserver.event(oldest.replaces));
+  }
+
+  async #presentState(): Promise<{ acl: Acl; joined: string[] }> {
+    const state = await this.#readState();
+    let acl: JsonObject | null = null;
+    const joined: string[] = [];
+    for (const event of state) {
+      if (event.type === 'm.room.server_acl' && event.state_key === '') acl = event;
+      if (event.type === 'm.room.member' && typeof event.state_key === 'string' && isJoined(event)) {
+        joined.push(event.state_key);
+      }
+    }
+    return { acl: aclOf(acl), joined };
+  }
+
+  async #readState(): Promise<JsonObject[]> {
+    const { homeserver, logs } = this.#deps;
+    try {
+      return await homeserver.currentState(this.#roomId);
+    } catch (error) {
+      if (!(error instanceof NotReadable)) throw error;
+      // The room has closed; what was sent before that is still owed, and judged by the state at its end.
+      const last = (await logs.readLast(this.#roomId, Number.MAX_SAFE_INTEGER, 1)).at(-1);
+      if (last === undefined) return [];
+      return (await homeserver.stateBefore(this.#roomId, last.eventId)).state;
+    }
+  }
+
+  async #each(after: number, visit: (entry: LogEntry) => void): Promise<void> {
+    for (let at = after; ; ) {
+      const page = await this.#deps.logs.read(this.#roomId, at, PAGE);
+      for (const entry of page) visit(entry);
+      const last = page.at(-1);
+      if (last === undefined || page.length < PAGE) return;
+      at = last.position;
+    }
+  }
+}
+
+function ingest(known: Known, entry: LogEntry): void {
+  if (isAcl(entry)) {
+    known.acls.push({ after: entry.position, acl: aclOf(pduOf(entry)) });
+    if (known.acls.length > MOST_ACLS) known.acls.shift();
+  }
+  if (entry.type !== 'm.room.member' || entry.stateKey === null) return;
+  const server = serverNameOf(entry.stateKey);
+  if (server === null) return;
+  if (!isJoin(entry)) {
+    if (known.joinedAfter.has(server)) known.doubtful.add(server);
+  } else if (!known.joinedAfter.has(server)) {
+    // The join itself came from that server.
+    known.joinedAfter.set(server, entry.position - 1);
+  }
+}
+
+/** The list in force before the event at `position`, so that the event which shuts a server out still tells it. */
+function aclBefore(known: Known, position: number): Acl {
+  let found = known.acls[0]?.acl ?? aclOf(null);
+  for (const { after, acl } of known.acls) {
+    if (after >= position) break;
+    found = acl;
+  }
+  return found;
+}
+
+function note(joinedAfter: Map<string, number>, userId: string, position: number): void {
+  const server = serverNameOf(userId);
+  if (server !== null) joinedAfter.set(server, Math.min(position, joinedAfter.get(server) ?? position));
+}
+
+function isAcl(entry: LogEntry): boolean {
+  return entry.type === 'm.room.server_acl' && entry.stateKey === '';
+}
+
+function isJoin(entry: LogEntry): boolean {
+  return isJoined(pduOf(entry));
+}
+
+function isJoined(event: JsonObject): boolean {
+  return isObject(event.content) && event.content.membership === 'join';
+}
