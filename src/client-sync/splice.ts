@@ -1,4 +1,5 @@
-import { afterSpace, type ObjectRange, objectAt, stringAt, type ValueRange } from './json-members.ts';
+import { JsonError } from '../matrix/json.ts';
+import { type ByteRange, type MemberRange, topLevelMembers } from '../matrix/raw-items.ts';
 
 /** Which rooms a homeserver's `/sync` answer speaks of, and its token. */
 export interface SyncRooms {
@@ -19,18 +20,27 @@ export interface Additions {
   readonly leave: ReadonlyMap<string, string>;
 }
 
-interface Layout {
-  readonly top: ObjectRange;
-  readonly nextBatch: ValueRange;
-  readonly token: string;
-  readonly rooms: ObjectRange | null;
-  readonly sections: ReadonlyMap<string, ObjectRange>;
+/** An object in the body: where its `{` is and where the values of its members are. */
+interface ObjectPlace {
+  readonly start: number;
+  readonly members: ReadonlyMap<string, MemberRange>;
 }
 
-interface Edit extends ValueRange {
+interface Layout {
+  readonly top: ObjectPlace;
+  readonly nextBatch: ByteRange;
+  readonly token: string;
+  readonly rooms: ObjectPlace | null;
+  readonly sections: ReadonlyMap<string, ObjectPlace>;
+}
+
+interface Edit {
+  readonly start: number;
+  readonly end: number;
   readonly text: string;
 }
 
+const BRACE = 0x7b;
 const SECTIONS = ['join', 'invite', 'knock', 'leave', 'peek'] as const;
 
 /** null when the body is no `/sync` answer: not a whole JSON object, or one without a `next_batch`. */
@@ -66,23 +76,38 @@ export function ownAnswer(homeserverToken: string, ours: Additions): Buffer {
 }
 
 function layoutOf(body: Buffer): Layout | null {
-  const top = objectAt(body, 0);
-  const nextBatch = top?.members.get('next_batch');
-  if (top === null || nextBatch === undefined || afterSpace(body, top.end) !== body.length) return null;
-  const token = stringAt(body, nextBatch);
-  if (token === null) return null;
-  const place = top.members.get('rooms');
-  const rooms = place === undefined ? null : objectAt(body, place.start);
-  if (place !== undefined && rooms === null) return null;
-  const sections = new Map<string, ObjectRange>();
-  for (const name of SECTIONS) {
-    const range = rooms?.members.get(name);
-    if (range === undefined) continue;
-    const section = objectAt(body, range.start);
-    if (section === null) return null;
-    sections.set(name, section);
+  try {
+    const top = objectAt(body, { start: 0, end: body.length });
+    const nextBatch = top.members.get('next_batch');
+    const token = nextBatch && stringAt(body, nextBatch);
+    if (nextBatch === undefined || typeof token !== 'string') return null;
+    const place = top.members.get('rooms');
+    const rooms = place === undefined ? null : objectAt(body, place);
+    const sections = new Map<string, ObjectPlace>();
+    for (const name of SECTIONS) {
+      const range = rooms?.members.get(name);
+      if (range !== undefined) sections.set(name, objectAt(body, range));
+    }
+    return { top, nextBatch, token, rooms, sections };
+  } catch (error) {
+    if (error instanceof JsonError) return null;
+    throw error;
   }
-  return { top, nextBatch, token, rooms, sections };
+}
+
+/** Throws `JsonError` where there is no object. */
+function objectAt(body: Buffer, range: ByteRange): ObjectPlace {
+  const members = topLevelMembers(body, range);
+  return { start: body.indexOf(BRACE, range.start), members };
+}
+
+function stringAt(body: Buffer, range: ByteRange): string | null {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8', range.start, range.end));
+    return typeof value === 'string' ? value : null;
+  } catch {
+    return null;
+  }
 }
 
 function roomsOf(layout: Layout): SyncRooms {
@@ -115,7 +140,7 @@ function additions(layout: Layout, peek: string, leave: string): Edit[] {
 }
 
 /** Puts members at the beginning of an object. */
-function insertion(object: ObjectRange, text: string): Edit {
+function insertion(object: ObjectPlace, text: string): Edit {
   const at = object.start + 1;
   return { start: at, end: at, text: object.members.size === 0 ? text : `${text},` };
 }
