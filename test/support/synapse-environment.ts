@@ -1,12 +1,13 @@
-import { spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
-import { access, rm, writeFile } from 'node:fs/promises';
+import { access, appendFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { startProcess } from './processes.ts';
 import { singleFlight } from './single-flight.ts';
 import { progress, workDirectory, workRoot } from './work.ts';
 
 /** The homeserver that the tests and the demo run, from PyPI. */
 export const SYNAPSE_VERSION = '1.163.2';
+
+const HEARTBEAT_MS = 10_000;
 
 const environment = join(workRoot, 'synapse-venv');
 const python = join(environment, 'bin', 'python');
@@ -58,28 +59,21 @@ async function run(command: string, args: readonly string[], failure: string): P
   if (!(await attempt(command, args))) throw new Error(`${failure}; see ${log}`);
 }
 
-function attempt(command: string, args: readonly string[]): Promise<boolean> {
-  return new Promise((resolve) => {
-    const output = createWriteStream(log, { flags: 'a' });
-    output.write(`$ ${command} ${args.join(' ')}\n`);
+async function attempt(command: string, args: readonly string[]): Promise<boolean> {
+  await appendFile(log, `$ ${command} ${args.join(' ')}\n`);
+  const heartbeat = setInterval(
+    () => progress(`still at it: ${command} ${args.slice(0, 3).join(' ')}`),
+    HEARTBEAT_MS,
+  );
+  try {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', PIP_DISABLE_PIP_VERSION_CHECK: '1' };
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
-    const heartbeat = setInterval(
-      () => progress(`still at it: ${command} ${args.slice(0, 3).join(' ')}`),
-      15_000,
-    );
-    const finish = (succeeded: boolean) => {
-      clearInterval(heartbeat);
-      output.end(() => resolve(succeeded));
-    };
-    child.stdout.pipe(output, { end: false });
-    child.stderr.pipe(output, { end: false });
-    child.once('error', (error) => {
-      output.write(`${error.message}\n`);
-      finish(false);
-    });
-    child.once('close', (code) => finish(code === 0));
-  });
+    return (await startProcess(command, args, { log, env }).exited) === 0;
+  } catch (error) {
+    await appendFile(log, `${error}\n`);
+    return false;
+  } finally {
+    clearInterval(heartbeat);
+  }
 }
 
 async function exists(path: string): Promise<boolean> {
