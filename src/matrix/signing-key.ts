@@ -1,6 +1,7 @@
 import { createPrivateKey, sign } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { decodeBase64 } from './base64.ts';
+import { isUnsafePublicKey } from './unsafe-keys.ts';
 
 export interface SigningKey {
   /** `ed25519:<version>`. */
@@ -38,6 +39,7 @@ export function signingKeyFromSeed(keyId: string, seed: Uint8Array): SigningKey 
   if (seed.length !== SEED_BYTES)
     throw new SigningKeyError(`The seed of ${keyId} is not ${SEED_BYTES} bytes long`);
   const { publicKey } = nacl.sign.keyPair.fromSeed(new Uint8Array(seed));
+  if (isUnsafePublicKey(publicKey)) throw new SigningKeyError(`${keyId} is a publicly known, insecure key`);
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_PREFIX, seed]),
     format: 'der',

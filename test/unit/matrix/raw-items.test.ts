@@ -1,0 +1,96 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { JsonError } from '../../../src/matrix/json.ts';
+import { arrayItems, type ByteRange, topLevelMembers } from '../../../src/matrix/raw-items.ts';
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const cut = (all: Uint8Array, { start, end }: ByteRange) =>
+  new TextDecoder().decode(all.subarray(start, end));
+
+test('members keep their bytes as sent', () => {
+  const all = bytes(' { "a" : 1.0 ,"b\\u0041":[ {"x":"}]"} ], "é":"\\"" ,"n":null} ');
+  const members = [...topLevelMembers(all)].map(([key, range]) => [key, cut(all, range)]);
+  expect(members).toEqual([
+    ['a', '1.0'],
+    ['bA', '[ {"x":"}]"} ]'],
+    ['é', '"\\""'],
+    ['n', 'null'],
+  ]);
+  expect(cut(all, { start: topLevelMembers(all).get('bA')?.keyStart ?? 0, end: all.length })).toMatch(
+    /^"b\\u/,
+  );
+});
+
+test('items of an array inside of an object', () => {
+  const all = bytes('{"pdus":[{"a":[1,2]}, {} ,"x" ],"edus":[]}');
+  const members = topLevelMembers(all);
+  const pdus = members.get('pdus');
+  const edus = members.get('edus');
+  expect(pdus && arrayItems(all, pdus).map((item) => cut(all, item))).toEqual(['{"a":[1,2]}', '{}', '"x"']);
+  expect(edus && arrayItems(all, edus)).toEqual([]);
+});
+
+test('duplicate keys ⇒ the last one counts', () => {
+  const all = bytes('{"a":1,"a":[2]}');
+  const range = topLevelMembers(all).get('a');
+  expect(range && cut(all, range)).toBe('[2]');
+});
+
+test('`__proto__` is a member like any other', () => {
+  expect([...topLevelMembers(bytes('{"__proto__":1,"constructor":2}')).keys()]).toEqual([
+    '__proto__',
+    'constructor',
+  ]);
+});
+
+test('32 000 nesting is walked without recursion', () => {
+  const deep = '['.repeat(32_000) + ']'.repeat(32_000);
+  const all = bytes(`{"a":${deep}}`);
+  const range = topLevelMembers(all).get('a');
+  expect(range && range.end - range.start).toBe(64_000);
+});
+
+test.each([
+  '',
+  '[]',
+  '{',
+  '{"a"',
+  '{"a":',
+  '{"a":1',
+  '{"a":1,',
+  '{"a":1,}',
+  '{a:1}',
+  '{"a":,}',
+  '{} x',
+  '{"a":}',
+  '{"\\x":1}',
+])('no object: %j', (text) => {
+  expect(() => topLevelMembers(bytes(text))).toThrow(JsonError);
+});
+
+test.each(['', '{}', '[', '[1', '[1,', '[,]', '[1,]', '[] 1'])('no array: %j', (text) => {
+  expect(() => arrayItems(bytes(text))).toThrow(JsonError);
+});
+
+test('an array may not run out of its range', () => {
+  expect(() => arrayItems(bytes('[1,2,3]'), { start: 0, end: 4 })).toThrow(JsonError);
+});
+
+test('put together again they are what JSON.parse sees', () => {
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.constantFrom(0, 1, 3), (object, blanks) => {
+      const text = JSON.stringify(object, null, blanks);
+      const all = bytes(text);
+      const entries = [...topLevelMembers(all)].map(([key, range]) => [key, JSON.parse(cut(all, range))]);
+      expect(Object.fromEntries(entries)).toEqual(JSON.parse(text));
+    }),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.jsonValue()), fc.constantFrom(0, 2), (array, blanks) => {
+      const all = bytes(JSON.stringify(array, null, blanks));
+      expect(arrayItems(all).map((item) => JSON.parse(cut(all, item)))).toEqual(
+        JSON.parse(JSON.stringify(array)),
+      );
+    }),
+  );
+});
