@@ -16,6 +16,8 @@ export interface Homeserver {
 
   /** Who is calling, by the homeserver's own word. Rejects with `HomeserverRefusal` (its own 401, say). */
   whoami(caller: Caller): Promise<Identity>;
+  /** What `whoami` said of this caller a short while ago; null when that is not known (any more). */
+  remembered(caller: Caller): Identity | null;
   /** The user's stored filter. Rejects with `HomeserverRefusal`. */
   filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject>;
   /** Resolves an alias, remote ones too; null when there is no such alias. */

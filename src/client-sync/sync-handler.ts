@@ -1,0 +1,119 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
+import { homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
+import { type RawForwarder, readWhole, type WholeResponse } from '../forward/raw-forwarder.ts';
+import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
+import { deviceOf } from '../peeking/peeking.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { HeldSyncs } from './held-syncs.ts';
+import type { PeekingSync } from './peeking-sync.ts';
+import { callerOf, readSyncRequest, type SyncRequest } from './sync-request.ts';
+
+export interface SyncHandlerDeps {
+  readonly forwarder: RawForwarder;
+  readonly homeserver: Homeserver;
+  readonly devicePeeks: DevicePeeks;
+  readonly peekingSync: PeekingSync;
+  readonly held: HeldSyncs;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+/** How long an answer that is there waits to learn who asked for it. */
+const IDENTITY_GRACE_MS = 50;
+
+/**
+ * `GET /sync`. A device that peeks into nothing (nearly every one) gets the homeserver's bytes streamed
+ * through, unparsed. Who is calling is looked up beside the upstream request, never before it.
+ */
+export class SyncHandler {
+  readonly #deps: SyncHandlerDeps;
+
+  constructor(deps: SyncHandlerDeps) {
+    this.#deps = deps;
+  }
+
+  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { devicePeeks, homeserver } = this.#deps;
+    const request = readSyncRequest(req.url ?? '');
+    if (!devicePeeks.anyPeeks) return this.#plain(req, res, request);
+    const caller = callerOf(req, null);
+    const known = homeserver.remembered(caller);
+    if (known === null) return this.#unknown(req, res, request);
+    if (!devicePeeks.mayPeek(deviceOf(known))) return this.#plain(req, res, request);
+    return this.#peeking(req, res, request, deviceOf(known));
+  }
+
+  async #plain(req: IncomingMessage, res: ServerResponse, request: SyncRequest): Promise<void> {
+    const { forwarder, held, metrics } = this.#deps;
+    metrics.syncRequests.inc({ kind: 'plain' });
+    const release = held.hold(res, request);
+    try {
+      await forwarder.forward(req, res, request.target === req.url ? {} : { path: request.target });
+    } finally {
+      release();
+    }
+  }
+
+  /** A token not seen for a while: the homeserver is asked for the sync and for the caller at the same time. */
+  async #unknown(req: IncomingMessage, res: ServerResponse, request: SyncRequest): Promise<void> {
+    const { forwarder, held } = this.#deps;
+    const abort = new AbortController();
+    const onClose = () => abort.abort();
+    res.once('close', onClose);
+    const release = held.hold(res, request);
+    try {
+      const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
+      upstream.catch(() => undefined);
+      const identity = await this.#identify(req, upstream);
+      if (identity === null || !this.#deps.devicePeeks.mayPeek(deviceOf(identity))) {
+        this.#deps.metrics.syncRequests.inc({ kind: 'plain' });
+        await forwarder.pipe(await upstream, res);
+        return;
+      }
+      res.off('close', onClose);
+      const whole = upstream.then(async (response): Promise<WholeResponse> => {
+        const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
+        return { status: response.status, rawHeaders: response.rawHeaders, body };
+      });
+      await this.#peeking(req, res, request, deviceOf(identity), { answer: whole, abort });
+    } catch {
+      if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
+    } finally {
+      release();
+    }
+  }
+
+  /** Who is calling, or null if the homeserver does not say so in time. */
+  async #identify(req: IncomingMessage, upstream: Promise<unknown>): Promise<Identity | null> {
+    const identity = this.#deps.homeserver
+      .whoami(callerOf(req, req.socket.remoteAddress ?? null))
+      .catch(() => null);
+    const tooLate = upstream.then(
+      () => this.#deps.clock.sleep(IDENTITY_GRACE_MS).then(() => null),
+      () => null,
+    );
+    return Promise.race([identity, tooLate]);
+  }
+
+  async #peeking(
+    req: IncomingMessage,
+    res: ServerResponse,
+    request: SyncRequest,
+    device: Device,
+    started?: { answer: Promise<WholeResponse>; abort: AbortController },
+  ): Promise<void> {
+    const { metrics, peekingSync, logger } = this.#deps;
+    metrics.syncRequests.inc({ kind: 'peeking' });
+    try {
+      await peekingSync.answer(req, res, request, device, started);
+    } catch (error) {
+      if (res.headersSent || res.destroyed) return;
+      logger.debug({ reason: String(error) }, 'a sync got no answer from the homeserver');
+      sendMatrixError(res, homeserverUnreachable());
+    }
+  }
+}

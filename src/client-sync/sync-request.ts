@@ -1,0 +1,70 @@
+import type { IncomingMessage } from 'node:http';
+import type { Caller } from '../homeserver/homeserver.ts';
+import { type OurPart, unwrapToken } from './sync-token.ts';
+
+/** A request to `/sync`, its query read once. */
+export interface SyncRequest {
+  /** The raw target that goes upstream: as it came, but `since` is the homeserver's own token. */
+  readonly target: string;
+  /** The homeserver's part of `since`; null without `since`. */
+  readonly homeserverToken: string | null;
+  /** Our part of `since`, if it has one that is whole. */
+  readonly ours: OurPart | null;
+  readonly fullState: boolean;
+  readonly useStateAfter: boolean;
+  /** As given: a stored filter's ID or inline JSON; null without. */
+  readonly filter: string | null;
+  /** Milliseconds; 0 when absent or nonsense. */
+  readonly timeoutMs: number;
+}
+
+export function readSyncRequest(url: string): SyncRequest {
+  const query = new URLSearchParams(rawQuery(url));
+  const since = query.get('since');
+  const token = since === null || since === '' ? null : unwrapToken(since);
+  const timeout = Number(query.get('timeout') ?? 0);
+  return {
+    target:
+      token === null || token.homeserver === since ? url : replaceParameter(url, 'since', token.homeserver),
+    homeserverToken: token?.homeserver ?? null,
+    ours: token?.ours ?? null,
+    fullState: query.get('full_state') === 'true',
+    useStateAfter:
+      query.get('org.matrix.msc4222.use_state_after') === 'true' || query.get('use_state_after') === 'true',
+    filter: query.get('filter'),
+    timeoutMs: Number.isFinite(timeout) && timeout > 0 ? timeout : 0,
+  };
+}
+
+/** The credentials of a client request, as the homeserver has to see them to say who is calling. */
+export function callerOf(req: IncomingMessage, forwardedFor: string | null): Caller {
+  return {
+    authorization: req.headers.authorization ?? null,
+    query: rawQuery(req.url ?? ''),
+    userAgent: req.headers['user-agent'] ?? null,
+    forwardedFor,
+  };
+}
+
+export function rawQuery(url: string): string {
+  const at = url.indexOf('?');
+  return at === -1 ? '' : url.slice(at + 1);
+}
+
+/** The target with one query parameter's value replaced, every other byte as it was. */
+export function replaceParameter(url: string, name: string, value: string): string {
+  const at = url.indexOf('?');
+  if (at === -1) return url;
+  const parts = url
+    .slice(at + 1)
+    .split('&')
+    .map((part) =>
+      parameterName(part) === name ? `${part.slice(0, name.length)}=${encodeURIComponent(value)}` : part,
+    );
+  return `${url.slice(0, at)}?${parts.join('&')}`;
+}
+
+function parameterName(part: string): string {
+  const at = part.indexOf('=');
+  return at === -1 ? part : part.slice(0, at);
+}

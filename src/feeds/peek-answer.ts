@@ -1,0 +1,136 @@
+import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
+import type { RoomVersionRules } from '../matrix/room-versions.ts';
+import { roomVersion } from '../matrix/room-versions.ts';
+import type { KeyRing } from '../remote-servers/remote-servers.ts';
+import { closingReason, whyNotPeekable } from '../rooms/readable.ts';
+import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
+import { verifyMany } from '../rooms/verify-many.ts';
+
+/** More than the largest public rooms have; beyond it an answer is not looked at. */
+const MOST_EVENTS = 200_000;
+/** Recent events taken from an answer: what a first timeline shows, and some to spare. */
+const MOST_RECENT = 50;
+/** MSC2444 names no bounds for the interval; these keep a wrong unit or a hostile zero harmless. */
+const RENEWAL_MIN_MS = 60_000;
+const RENEWAL_MAX_MS = 3_600_000;
+
+/** A room as a peeked server gave it, every event verified. */
+export interface PeekAnswer {
+  readonly peekId: string | null;
+  readonly roomVersion: string;
+  readonly rules: RoomVersionRules;
+  readonly renewalIntervalMs: number;
+  /** One event for each `(type, state_key)`. */
+  readonly state: VerifiedEvent[];
+  readonly authChain: VerifiedEvent[];
+  /** World-readable events, oldest first; at least one unless the server gave none that is. */
+  readonly recent: VerifiedEvent[];
+}
+
+/** The server answered, but with nothing that can be used. `kind` decides what the client is told. */
+export class PeekAnswerUnusable extends Error {
+  override readonly name = 'PeekAnswerUnusable';
+  readonly kind: 'forbidden' | 'invalid';
+  constructor(kind: PeekAnswerUnusable['kind'], message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/**
+ * Reads the answer to `PUT /peek` (MSC2444 in the shapes that servers send: `state` and `auth_chain`, with
+ * `latest_event` or `messages` or both). What cannot be verified is left out; the answer is refused when the
+ * create event, the power levels or the visibility are among it, or the room is not open to peeking.
+ */
+export async function readPeekAnswer(
+  body: JsonObject,
+  roomId: string,
+  keys: KeyRing,
+  rejected: (reason: EventRejected) => void,
+): Promise<PeekAnswer> {
+  const version = typeof body.room_version === 'string' ? body.room_version : '1';
+  const rules = roomVersion(version);
+  if (rules === undefined)
+    throw new PeekAnswerUnusable('invalid', `unknown room version ${version.slice(0, 50)}`);
+  const given = listOf(body.state);
+  const chain = listOf(body.auth_chain);
+  const messages = listOf(body.messages).slice(-MOST_RECENT);
+  if (isObject(body.latest_event)) messages.push(body.latest_event);
+  if (given.length + chain.length > MOST_EVENTS)
+    throw new PeekAnswerUnusable('invalid', 'the room is too large');
+
+  const room = { roomId, rules };
+  const state = onePerSlot(await verifyMany(given, room, keys, rejected));
+  const authChain = await verifyMany(chain, room, keys, rejected);
+  const recent = uniqueById(await verifyMany(messages, room, keys, rejected));
+
+  const slot = (type: string) => state.find(({ pdu }) => pdu.type === type && pdu.state_key === '') ?? null;
+  const create = slot('m.room.create') ?? authChain.find(({ pdu }) => pdu.type === 'm.room.create') ?? null;
+  const visibility = slot('m.room.history_visibility');
+  if (create === null)
+    throw new PeekAnswerUnusable('invalid', 'the create event is missing or does not verify');
+  if (slot('m.room.power_levels') === null && hasSlot(given, 'm.room.power_levels')) {
+    throw new PeekAnswerUnusable('invalid', 'the power levels do not verify');
+  }
+  if (visibility === null && hasSlot(given, 'm.room.history_visibility')) {
+    throw new PeekAnswerUnusable('invalid', 'the history visibility does not verify');
+  }
+  const refusal = whyNotPeekable({
+    visibility: visibility?.pdu ?? null,
+    encryption: slot('m.room.encryption')?.pdu ?? null,
+  });
+  if (refusal !== null) throw new PeekAnswerUnusable('forbidden', refusal);
+
+  return {
+    peekId: typeof body.peek_id === 'string' ? body.peek_id : null,
+    roomVersion: version,
+    rules,
+    renewalIntervalMs: clampRenewal(body.renewal_interval),
+    state,
+    authChain,
+    recent: readableSince(recent, visibility),
+  };
+}
+
+/** The renewal interval that is used: within a minute and an hour, whatever the server said. */
+export function clampRenewal(interval: Json | undefined): number {
+  if (typeof interval !== 'number' || !Number.isFinite(interval)) return RENEWAL_MAX_MS;
+  return Math.min(Math.max(interval, RENEWAL_MIN_MS), RENEWAL_MAX_MS);
+}
+
+/**
+ * Which of these events were world-readable when they were sent, as far as can be told without the state at
+ * each: those that come after the visibility event that is current now, and that event itself.
+ */
+export function readableSince(
+  events: readonly VerifiedEvent[],
+  visibility: VerifiedEvent | null,
+): VerifiedEvent[] {
+  if (visibility === null) return [];
+  const since = Number(visibility.pdu.depth);
+  return events
+    .filter(({ eventId, pdu }) => eventId === visibility.eventId || Number(pdu.depth) > since)
+    .filter(({ pdu }) => closingReason(pdu) === null)
+    .toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+}
+
+function listOf(value: Json | undefined): Json[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function hasSlot(events: readonly Json[], type: string): boolean {
+  return events.some((event) => isObject(event) && event.type === type && event.state_key === '');
+}
+
+function onePerSlot(events: readonly VerifiedEvent[]): VerifiedEvent[] {
+  const slots = new Map<string, VerifiedEvent>();
+  for (const event of events) {
+    if (typeof event.pdu.state_key !== 'string') continue;
+    slots.set(`${event.pdu.type}\u0000${event.pdu.state_key}`, event);
+  }
+  return [...slots.values()];
+}
+
+function uniqueById(events: readonly VerifiedEvent[]): VerifiedEvent[] {
+  return [...new Map(events.map((event) => [event.eventId, event])).values()];
+}

@@ -1,0 +1,61 @@
+import type { RoomLog } from '../store/store.ts';
+import { openResident } from './open-resident.ts';
+import { ResidentFeed, type ResidentFeedDeps } from './resident-feed.ts';
+
+/** All rooms of our own homeserver that somebody reads: one running feed each. */
+export class ResidentFeeds {
+  readonly #deps: ResidentFeedDeps;
+  readonly #running = new Map<string, ResidentFeed>();
+  readonly #opening = new Map<string, Promise<RoomLog>>();
+
+  constructor(deps: ResidentFeedDeps) {
+    this.#deps = deps;
+  }
+
+  /** The room's log, opened and followed. Rejects with `NotReadable` when the room is not open to non-members. */
+  open(roomId: string): Promise<RoomLog> {
+    const opening =
+      this.#opening.get(roomId) ?? this.#open(roomId).finally(() => this.#opening.delete(roomId));
+    this.#opening.set(roomId, opening);
+    return opening;
+  }
+
+  async #open(roomId: string): Promise<RoomLog> {
+    const { store, homeserver, clock } = this.#deps;
+    const before = this.#running.get(roomId);
+    const log = await openResident(store, homeserver, roomId, clock.now());
+    if (before !== undefined && this.#running.get(roomId) === before && !before.finished) return log;
+    this.follow(roomId);
+    return log;
+  }
+
+  /** Follows a room whose log exists (after a restart). */
+  follow(roomId: string): void {
+    const feed = new ResidentFeed(roomId, this.#deps);
+    void this.#running.get(roomId)?.stop();
+    this.#running.set(roomId, feed);
+    feed.start();
+  }
+
+  isRunning(roomId: string): boolean {
+    return this.#running.get(roomId)?.finished === false;
+  }
+
+  async stop(roomId: string): Promise<void> {
+    const feed = this.#running.get(roomId);
+    this.#running.delete(roomId);
+    await feed?.stop();
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#running.keys()].map((roomId) => this.stop(roomId)));
+  }
+
+  /** For health: how many run, and which of them are in trouble. */
+  status(): { running: number; troubled: { roomId: string; trouble: string }[] } {
+    const troubled = [...this.#running.values()].flatMap((feed) =>
+      feed.trouble === null ? [] : [{ roomId: feed.roomId, trouble: feed.trouble }],
+    );
+    return { running: this.#running.size, troubled };
+  }
+}

@@ -1,0 +1,45 @@
+import { MatrixError } from '../platform/matrix-error.ts';
+import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
+
+/** Why one server could not be peeked through. */
+export interface Failure {
+  readonly server: string;
+  readonly kind: 'forbidden' | 'not-found' | 'failed';
+  readonly reason: string;
+}
+
+/** How many servers are tried for one peek. */
+export const MOST_CANDIDATES = 10;
+
+/** Candidates in their order, without repeats and without ourselves. */
+export function orderedCandidates(servers: Iterable<string>, ownName: string): string[] {
+  const unique = new Set(servers);
+  unique.delete(ownName);
+  return [...unique].slice(0, MOST_CANDIDATES);
+}
+
+/** Reads a peeked server's refusal. A server without MSC2444 answers in several ways: none of them says "no such room". */
+export function classifyRefusal(server: string, error: unknown): Failure {
+  const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof RemoteRefusal) {
+    if (error.status === 403) return { server, kind: 'forbidden', reason };
+    if (error.errcode === 'M_NOT_FOUND') return { server, kind: 'not-found', reason };
+    if (error.errcode === 'M_UNRECOGNIZED' || error.status === 404 || error.status === 405) {
+      return { server, kind: 'failed', reason: 'it cannot be peeked' };
+    }
+  }
+  return { server, kind: 'failed', reason };
+}
+
+/** What the client is told when every candidate failed: any 403 wins, then any "not found". */
+export function combinedRefusal(failures: readonly Failure[]): MatrixError {
+  const forbidden = failures.find(({ kind }) => kind === 'forbidden');
+  if (forbidden !== undefined) {
+    return new MatrixError(403, 'M_FORBIDDEN', `This room may not be peeked: ${forbidden.reason}`);
+  }
+  if (failures.length === 0 || failures.some(({ kind }) => kind === 'not-found')) {
+    return new MatrixError(404, 'M_NOT_FOUND', 'No server is known that has this room');
+  }
+  const list = failures.map(({ server, reason }) => `${server}: ${reason}`).join('; ');
+  return new MatrixError(502, 'M_UNKNOWN', `No server could be peeked through (${list})`);
+}

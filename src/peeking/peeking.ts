@@ -1,0 +1,163 @@
+import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
+import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { RoomQueues } from '../feeds/room-queues.ts';
+import { type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
+import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
+import { isObject } from '../matrix/json.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
+import { pduOf } from '../rooms/log-entries.ts';
+import { whyNotPeekable } from '../rooms/readable.ts';
+import { readableHead } from '../rooms/timeline.ts';
+import type { DevicePeek, RoomLog, Store } from '../store/store.ts';
+import type { RoomReaders } from './room-readers.ts';
+
+export interface PeekingDeps {
+  readonly store: Store;
+  readonly homeserver: Homeserver;
+  readonly residentFeeds: ResidentFeeds;
+  readonly outbound: OutboundPeeks;
+  readonly devicePeeks: DevicePeeks;
+  readonly readers: RoomReaders;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The stories of a client: it peeks into a room, and stops. Rejections are `MatrixError`s, as MSC2753 has them. */
+export class Peeking {
+  readonly #deps: PeekingDeps;
+  /** Stories about one room happen one after the other. */
+  readonly #queues: RoomQueues;
+
+  constructor(deps: PeekingDeps) {
+    this.#deps = deps;
+    this.#queues = deps.readers.queues;
+  }
+
+  /** Starts or renews a peek; `servers` are those the client named, best first. */
+  async peek(
+    who: Identity,
+    roomIdOrAlias: string,
+    servers: readonly string[],
+  ): Promise<{ roomId: string; expiresAt: number }> {
+    const { roomId, known } = await this.#resolve(roomIdOrAlias);
+    const own = serverNameOf(roomId);
+    const candidates = [...servers, ...known, ...(own === null ? [] : [own])];
+    return this.#queues.run(roomId, async () => {
+      await this.#open(who, roomId, candidates);
+      const { peek } = await this.#deps.devicePeeks.begin(deviceOf(who), roomId);
+      return { roomId, expiresAt: this.#deps.devicePeeks.expiresAt(peek) };
+    });
+  }
+
+  /** Ends a peek of this device. */
+  async unpeek(who: Identity, roomId: string): Promise<void> {
+    const peeks = await this.#deps.devicePeeks.of(deviceOf(who));
+    const peek = peeks.find((held) => held.roomId === roomId && held.ended === null);
+    if (peek === undefined) {
+      const known = isRoomId(roomId) && (await this.#isKnown(roomId));
+      if (!known) throw new MatrixError(404, 'M_NOT_FOUND', 'No such room is known here');
+      throw new MatrixError(400, 'M_BAD_STATE', 'This device does not peek into that room');
+    }
+    await this.end(peek, 'unpeek');
+  }
+
+  /** Ends a peek for any reason; what it was still owed is kept for its next `/sync`. */
+  async end(peek: DevicePeek, reason: NonNullable<DevicePeek['ended']>['reason']): Promise<void> {
+    const { store, clock, readers } = this.#deps;
+    const log = await store.logs.get(peek.roomId);
+    await store.devicePeeks.end(peek, {
+      at: clock.now(),
+      reason,
+      position: log === null ? 0 : readableHead(log),
+    });
+    await readers.release(peek.roomId);
+  }
+
+  async #resolve(roomIdOrAlias: string): Promise<{ roomId: string; known: readonly string[] }> {
+    if (isRoomId(roomIdOrAlias)) return { roomId: roomIdOrAlias, known: [] };
+    if (!isRoomAlias(roomIdOrAlias)) {
+      throw new MatrixError(400, 'M_INVALID_PARAM', 'That is neither a room ID nor a room alias');
+    }
+    const found = await this.#deps.homeserver.resolveAlias(roomIdOrAlias);
+    if (found === null)
+      throw new MatrixError(404, 'M_NOT_FOUND', `The room alias ${roomIdOrAlias} was not found`);
+    return { roomId: found.roomId, known: found.servers };
+  }
+
+  async #open(who: Identity, roomId: string, candidates: readonly string[]): Promise<RoomLog> {
+    const { homeserver, residentFeeds, outbound } = this.#deps;
+    if (homeserver.readerReady()) {
+      const visibility = await this.#ownVisibility(roomId);
+      if (visibility === 'not-readable') {
+        const membership = await homeserver.membership(roomId);
+        if (membership === 'partial') {
+          throw new MatrixError(503, 'M_UNKNOWN', 'The homeserver is still joining this room', {
+            retry_after_ms: 10_000,
+          });
+        }
+        if (membership === 'resident') {
+          throw new MatrixError(403, 'M_FORBIDDEN', 'The history of this room is not world-readable');
+        }
+      } else {
+        await this.#checkResident(who, roomId, visibility);
+        return residentFeeds.open(roomId);
+      }
+    }
+    const log = await outbound.subscribe(roomId, candidates);
+    await this.#checkRemote(who, roomId);
+    return log;
+  }
+
+  /** The visibility event of a room that our homeserver is in and that is open; else `'not-readable'`. */
+  async #ownVisibility(roomId: string) {
+    try {
+      return await this.#deps.homeserver.stateEvent(roomId, 'm.room.history_visibility', '');
+    } catch (error) {
+      if (error instanceof NotReadable) return 'not-readable' as const;
+      throw error;
+    }
+  }
+
+  async #checkResident(
+    who: Identity,
+    roomId: string,
+    visibility: Awaited<ReturnType<Homeserver['stateEvent']>>,
+  ): Promise<void> {
+    const { homeserver } = this.#deps;
+    const [encryption, member] = await Promise.all([
+      homeserver.stateEvent(roomId, 'm.room.encryption', ''),
+      homeserver.stateEvent(roomId, 'm.room.member', who.userId),
+    ]);
+    const refusal = whyNotPeekable({ visibility, encryption });
+    if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
+    refuseMember(isObject(member?.content) ? member.content.membership : undefined);
+  }
+
+  async #checkRemote(who: Identity, roomId: string): Promise<void> {
+    const [member] = await this.#deps.store.replicas.stateOf(roomId, [['m.room.member', who.userId]]);
+    const content = member === undefined ? undefined : pduOf(member).content;
+    // The homeserver is not in the room, so only a ban can still mean something here.
+    if (isObject(content) && content.membership === 'ban') {
+      await this.#deps.readers.release(roomId);
+      refuseMember('ban');
+    }
+  }
+
+  async #isKnown(roomId: string): Promise<boolean> {
+    if ((await this.#deps.store.logs.get(roomId)) !== null) return true;
+    return (await this.#deps.homeserver.membership(roomId)) !== 'absent';
+  }
+}
+
+function refuseMember(membership: unknown): void {
+  if (membership === 'join') throw new MatrixError(400, 'M_BAD_STATE', 'You are in this room already');
+  if (membership === 'ban') throw new MatrixError(403, 'M_FORBIDDEN', 'You are banned from this room');
+}
+
+/** Guests are keyed by user: what they are given as a device does not outlive the visit. */
+export function deviceOf(who: Identity): { userId: string; deviceId: string } {
+  return { userId: who.userId, deviceId: who.isGuest ? '' : who.deviceId };
+}

@@ -1,0 +1,108 @@
+import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { RoomQueues } from '../feeds/room-queues.ts';
+import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { RoomLog, Store } from '../store/store.ts';
+
+/** A log that was just opened may be about to get its first reader. */
+const GRACE_MS = 60_000;
+
+export interface RoomReadersDeps {
+  readonly store: Store;
+  readonly residentFeeds: ResidentFeeds;
+  readonly outbound: OutboundPeeks;
+  readonly inbound: () => InboundPeeks;
+  readonly queues: RoomQueues;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * Who reads a room, and what follows when nobody does: its feed stops, the peek at the other server is let
+ * go, and when nothing points into its log any more the log goes too.
+ */
+export class RoomReaders {
+  readonly queues: RoomQueues;
+  readonly #deps: RoomReadersDeps;
+  readonly #openedForServers = new Map<string, number>();
+
+  constructor(deps: RoomReadersDeps) {
+    this.#deps = deps;
+    this.queues = deps.queues;
+  }
+
+  /** The log of a resident room for a server that is about to peek into it. */
+  openForServer(roomId: string): Promise<RoomLog> {
+    this.#openedForServers.set(roomId, this.#deps.clock.now());
+    return this.#deps.residentFeeds.open(roomId);
+  }
+
+  /** Called when a reader has gone. Does nothing while others are there. */
+  async release(roomId: string): Promise<void> {
+    const { store, residentFeeds, outbound, clock } = this.#deps;
+    const log = await store.logs.get(roomId);
+    if (log === null) return;
+    const opened = Math.max(
+      log.feed === 'resident' ? log.openedAt : 0,
+      this.#openedForServers.get(roomId) ?? 0,
+    );
+    if (opened + GRACE_MS > clock.now() && log.closed === null && log.feed === 'resident') return;
+    if (await this.#hasReader(roomId)) return;
+    this.#openedForServers.delete(roomId);
+    await residentFeeds.stop(roomId);
+    if (log.feed === 'remote') await outbound.letGo(roomId);
+    if (await this.#isPointedAt(roomId)) {
+      if (!log.needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp: true });
+    } else {
+      await store.logs.drop(roomId);
+    }
+  }
+
+  /** A room that was closed: its peeks end, on all devices and for all servers, at the closing event. */
+  async closed(log: RoomLog): Promise<void> {
+    const { store, inbound, clock } = this.#deps;
+    if (log.closed === null) return;
+    for (const peek of await store.devicePeeks.ofRoom(log.roomId)) {
+      await store.devicePeeks.end(peek, { at: clock.now(), reason: 'closed', position: log.closed.at });
+    }
+    await inbound().roomClosed(log.roomId, log.closed.at);
+    await this.release(log.roomId);
+  }
+
+  /** After a start: feeds that are needed run again, logs that nothing points at go. */
+  async resume(): Promise<void> {
+    const { store, residentFeeds } = this.#deps;
+    for (const log of await store.logs.all()) {
+      if (log.closed !== null) await this.closed(log);
+      else if (log.feed === 'resident' && (await this.#hasReader(log.roomId)))
+        residentFeeds.follow(log.roomId);
+    }
+  }
+
+  /** Lets go of rooms whose last reader went unnoticed, and takes up those whose feed does not run here. */
+  async sweep(): Promise<void> {
+    const { store, residentFeeds } = this.#deps;
+    for (const log of await store.logs.all()) {
+      if (log.closed !== null) await this.closed(log);
+      else if (await this.#hasReader(log.roomId)) {
+        if (log.feed === 'resident' && !residentFeeds.isRunning(log.roomId)) residentFeeds.follow(log.roomId);
+      } else await this.release(log.roomId);
+    }
+  }
+
+  async #hasReader(roomId: string): Promise<boolean> {
+    const { store } = this.#deps;
+    const devices = await store.devicePeeks.ofRoom(roomId);
+    if (devices.some((peek) => peek.dormantSince === null)) return true;
+    return (await store.inboundPeeks.ofRoom(roomId)).length > 0;
+  }
+
+  async #isPointedAt(roomId: string): Promise<boolean> {
+    const { store } = this.#deps;
+    const peeks = await store.devicePeeks.all();
+    if (peeks.some((peek) => peek.roomId === roomId)) return true;
+    return (await store.inboundPeeks.cursors()).some((cursor) => cursor.roomId === roomId);
+  }
+}

@@ -1,0 +1,85 @@
+import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Store } from '../store/store.ts';
+import type { Peeking } from './peeking.ts';
+import type { RoomReaders } from './room-readers.ts';
+
+/** A log keeps what is younger than this … */
+const KEEP_MS = 36 * 3_600_000;
+/** … and not more events than this: more than a day of a busy room. */
+const KEEP_EVENTS = 50_000;
+const LEASE_MS = 55_000;
+
+export interface SweepsDeps {
+  readonly store: Store;
+  readonly peeking: Peeking;
+  readonly readers: RoomReaders;
+  readonly inbound: InboundPeeks;
+  readonly outbound: OutboundPeeks;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly owner: string;
+  readonly expireAfterMs: number;
+}
+
+/** What is due once a minute. Under a lease, so that one process of several does it. */
+export class Sweeps {
+  readonly #deps: SweepsDeps;
+
+  constructor(deps: SweepsDeps) {
+    this.#deps = deps;
+  }
+
+  async run(): Promise<void> {
+    const { store, clock, owner, outbound, inbound, readers, logger } = this.#deps;
+    if (!(await store.leases.acquire('sweep', owner, LEASE_MS))) return;
+    const now = clock.now();
+    for (const [name, task] of [
+      ['device peeks', () => this.#devicePeeks(now)],
+      ['inbound peeks', () => inbound.evict(now)],
+      ['outbound peeks', () => outbound.sweep(now)],
+      ['room logs', () => this.#prune(now)],
+      ['readers', () => readers.sweep()],
+    ] as const) {
+      try {
+        await task();
+      } catch (error) {
+        logger.warn(
+          { sweep: name, reason: String(error) },
+          'a sweep did not finish; the next one tries again',
+        );
+      }
+    }
+    await store.leases.release('sweep', owner);
+  }
+
+  /** Peeks of devices that have not synced for long end; tombstones that nobody fetched go. */
+  async #devicePeeks(now: number): Promise<void> {
+    const { store, peeking, expireAfterMs } = this.#deps;
+    for (const peek of await store.devicePeeks.all()) {
+      if (peek.ended === null) {
+        if (peek.seenAt + expireAfterMs <= now) await peeking.end(peek, 'expired');
+      } else if (peek.ended.at + expireAfterMs <= now) {
+        await store.devicePeeks.remove(peek);
+      }
+    }
+  }
+
+  async #prune(now: number): Promise<void> {
+    const { store } = this.#deps;
+    for (const log of await store.logs.all()) {
+      const bySize = log.head - KEEP_EVENTS + 1;
+      if (bySize > log.tail) await store.logs.prune(log.roomId, bySize);
+      const oldest = await store.logs.read(log.roomId, log.tail - 1, 500);
+      // The newest events stay however old they are: a first section shows them.
+      const newestKept = log.head - 50;
+      const firstKept = oldest.find(
+        (entry) => entry.receivedAt > now - KEEP_MS || entry.position > newestKept,
+      );
+      if (firstKept !== undefined && firstKept.position > log.tail)
+        await store.logs.prune(log.roomId, firstKept.position);
+    }
+  }
+}

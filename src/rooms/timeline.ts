@@ -1,0 +1,75 @@
+import type { LogEntry, RoomLog, Store } from '../store/store.ts';
+
+/** A stretch of a room's log for one device. */
+export interface Stretch {
+  /** The newest shown entries of the stretch, oldest first. */
+  readonly timeline: LogEntry[];
+  /** State changes of the stretch that lie before the timeline, the last one of each slot. */
+  readonly skippedState: LogEntry[];
+  /** There are events between the cursor and the timeline that are not in it. */
+  readonly limited: boolean;
+  /** The log no longer holds what directly follows the cursor: the state must be read anew. */
+  readonly gap: boolean;
+  /** The position just before the timeline. */
+  readonly start: number;
+  /** The position that the device has reached with this stretch. */
+  readonly end: number;
+}
+
+/** How many entries are read at once; also what a device that has been away for long costs at most at a time. */
+const PAGE = 500;
+
+/** The newest position of the log that a device may be shown. */
+export function readableHead(log: RoomLog): number {
+  return log.closed === null ? log.head : Math.min(log.head, log.closed.at);
+}
+
+/** What follows a cursor, up to `limit` events. */
+export async function readOn(
+  store: Store,
+  log: RoomLog,
+  after: number,
+  upTo: number,
+  limit: number,
+): Promise<Stretch> {
+  const from = Math.min(after, upTo);
+  const gap = from < log.tail - 1;
+  const entries: LogEntry[] = [];
+  for (let at = Math.max(from, log.tail - 1); at < upTo; ) {
+    const page = (await store.logs.read(log.roomId, at, PAGE)).filter((entry) => entry.position <= upTo);
+    entries.push(...page);
+    const last = page.at(-1);
+    if (last === undefined) break;
+    at = last.position;
+  }
+  return cut(entries, { gap, start: from, end: upTo, limit });
+}
+
+/** The newest events at or below `upTo`: a device's first sight of the room. */
+export async function readNewest(store: Store, log: RoomLog, upTo: number, limit: number): Promise<Stretch> {
+  const entries = await store.logs.readLast(log.roomId, upTo, Math.max(limit * 2, limit + 20));
+  const first = entries[0];
+  const start = first === undefined ? upTo : first.position - 1;
+  return { ...cut(entries, { gap: false, start, end: upTo, limit }), limited: true };
+}
+
+function cut(
+  entries: readonly LogEntry[],
+  at: { gap: boolean; start: number; end: number; limit: number },
+): Stretch {
+  const shown = entries.filter((entry) => entry.shown);
+  const timeline = at.limit === 0 ? [] : shown.slice(-at.limit);
+  const first = timeline[0];
+  const limited = at.gap || shown.length > timeline.length;
+  const start = limited ? (first === undefined ? at.end : first.position - 1) : at.start;
+  const skipped = new Map<string, LogEntry>();
+  if (limited) {
+    for (const entry of shown) {
+      if (entry.position > start) break;
+      if (entry.stateKey !== null && entry.applied) {
+        skipped.set(`${entry.type}\u0000${entry.stateKey}`, entry);
+      }
+    }
+  }
+  return { timeline, skippedState: [...skipped.values()], limited, gap: at.gap, start, end: at.end };
+}

@@ -1,0 +1,81 @@
+import { eventIdOf } from '../matrix/event-id.ts';
+import { hasValidContentHash } from '../matrix/hashes.ts';
+import type { Json, JsonObject } from '../matrix/json.ts';
+import { isObject } from '../matrix/json.ts';
+import { checkPdu, type Pdu, requiredSigners, roomIdOf, stripUnsigned } from '../matrix/pdu.ts';
+import { redact } from '../matrix/redaction.ts';
+import type { RoomVersionRules } from '../matrix/room-versions.ts';
+import { verifyPduSignature } from '../matrix/signed-json.ts';
+import type { KeyRing } from '../remote-servers/remote-servers.ts';
+
+export interface VerifiedEvent {
+  readonly eventId: string;
+  /** Without `unsigned`; redacted when the content hash was wrong. */
+  readonly pdu: Pdu;
+  readonly redacted: boolean;
+}
+
+/** Why an event costs itself and nothing else. */
+export class EventRejected extends Error {
+  override readonly name = 'EventRejected';
+  readonly reason: 'shape' | 'room' | 'signature';
+  constructor(reason: EventRejected['reason'], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/**
+ * Whether an event is authentic: its shape and size, its room, its content hash (a wrong one leaves the event
+ * in its redacted form), and a valid signature of every server that has to sign it. A key that cannot be had
+ * counts as a bad signature. Rejects with `EventRejected` and nothing else.
+ */
+export async function verifyEvent(
+  json: Json,
+  room: { readonly roomId: string; readonly rules: RoomVersionRules },
+  keys: KeyRing,
+): Promise<VerifiedEvent> {
+  let pdu: Pdu;
+  let eventId: string;
+  try {
+    pdu = stripUnsigned(checkPdu(json, room.rules));
+    if (roomIdOf(pdu, room.rules) !== room.roomId) throw new EventRejected('room', 'it is of another room');
+    eventId = eventIdOf(pdu, room.rules);
+  } catch (error) {
+    if (error instanceof EventRejected) throw error;
+    throw new EventRejected('shape', error instanceof Error ? error.message : String(error));
+  }
+  for (const server of requiredSigners(pdu, room.rules)) {
+    if (!(await isSignedBy(pdu, server, room.rules, keys))) {
+      throw new EventRejected('signature', `no valid signature of ${server}`);
+    }
+  }
+  if (hasValidContentHash(pdu)) return { eventId, pdu, redacted: false };
+  return { eventId, pdu: redact(pdu, room.rules), redacted: true };
+}
+
+/** How many signatures of one server are tried: it has one key, or two while it changes them. */
+const MOST_SIGNATURES = 3;
+
+async function isSignedBy(
+  pdu: Pdu,
+  server: string,
+  rules: RoomVersionRules,
+  keys: KeyRing,
+): Promise<boolean> {
+  for (const keyId of signatureKeyIds(pdu, server)) {
+    const key = await keys.publicKey(server, keyId, Number(pdu.origin_server_ts), 'event');
+    if (key !== null && verifyPduSignature(pdu, rules, server, keyId, key)) return true;
+  }
+  return false;
+}
+
+function signatureKeyIds(pdu: JsonObject, server: string): string[] {
+  const signatures = isObject(pdu.signatures)
+    ? new Map(Object.entries(pdu.signatures)).get(server)
+    : undefined;
+  if (!isObject(signatures)) return [];
+  return Object.keys(signatures)
+    .filter((keyId) => keyId.startsWith('ed25519:'))
+    .slice(0, MOST_SIGNATURES);
+}
