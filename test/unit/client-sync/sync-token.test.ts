@@ -86,7 +86,7 @@ describe('unwrapping', () => {
     );
   });
 
-  test('a token without our part ⇒ unchanged', () => {
+  test('a token that is not ours passes, whatever it looks like', () => {
     for (const token of [BARE, '', '12345', 's1_2_3_4_5_6_7_8_9', 't12-345', `${BARE}.PEEK`, '_________']) {
       expect(unwrapToken(token)).toEqual({ homeserver: token, ours: null });
     }
@@ -97,8 +97,9 @@ describe('unwrapping', () => {
     );
   });
 
-  test("our part of the token unknown/foreign/garbled ⇒ taken out, the homeserver's own token goes upstream", () => {
+  test("our part of the token unknown/foreign/garbled ⇒ taken out, the homeserver's own token goes upstream; a token without our part ⇒ unchanged", () => {
     const number = wrapToken(BARE, OURS, 'ninth-field').split('_')[8] ?? '';
+    expect(unwrapToken(BARE)).toEqual({ homeserver: BARE, ours: null });
     const garbled = [`${number}1`, number.slice(0, -1), number.slice(1), '9'.repeat(50), '9'.repeat(100_000)];
     for (const groups of garbled) {
       const token = BARE.replace('_3_0_1', `_3_${groups}_1`);
