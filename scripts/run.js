@@ -68,13 +68,18 @@ function requireNode24() {
   );
 }
 
-/** The entry ends with us, even by SIGKILL: it sees the IPC channel close. */
+/**
+ * The entry ends with us, even by SIGKILL: it sees the IPC channel close. We end with npm, which may
+ * be killed without a word to us: our parent is then another.
+ */
 function run(entry, args) {
   const child = spawn(node24, [join(root, entry), ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, PATH: `${join(modules, '.bin')}${delimiter}${process.env.PATH ?? ''}` },
   });
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
+  const parent = process.ppid;
+  setInterval(() => process.ppid === parent || process.exit(129), 500).unref();
   child.once('error', (error) => fail(`${node24} cannot be started: ${error.message}`));
   child.once('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }

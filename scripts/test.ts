@@ -1,5 +1,6 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { testCertificates } from '../test/support/certificates.ts';
 import { type RunningProcess, startProcess } from '../test/support/processes.ts';
 import { TALLY_FILE, type Tally } from '../test/support/tally-reporter.ts';
 import { beginEntry, node, repositoryRoot, workDirectory } from '../test/support/work.ts';
@@ -16,6 +17,8 @@ interface Step {
   readonly minutes: number;
   /** Counted test by test. */
   readonly vitest?: boolean;
+  /** What has to be there first, outside of the step's time: the first run installs a homeserver. */
+  readonly prepare?: () => Promise<unknown>;
 }
 
 const bin = (name: string) => join(repositoryRoot, 'node_modules', '.bin', name);
@@ -34,8 +37,8 @@ const SLICES: Readonly<Record<string, readonly Step[]>> = {
     { name: 'floors', minutes: 3, command: [join('scripts', 'floors.ts')] },
   ],
   unit: [slice('unit', 5)],
-  integration: [slice('integration', 10)],
-  e2e: [slice('e2e', 18)],
+  integration: [{ ...slice('integration', 10), prepare: testCertificates }],
+  e2e: [{ ...slice('e2e', 18), prepare: testCertificates }],
 };
 
 beginEntry();
@@ -73,6 +76,12 @@ process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
 async function run(step: Step): Promise<Tally> {
   const file = join(workDirectory('tally'), `${step.name}.json`);
   rmSync(file, { force: true });
+  try {
+    await step.prepare?.();
+  } catch (error) {
+    console.log(`${step.name}: cannot be prepared: ${error instanceof Error ? error.message : error}`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
   const args = step.vitest ? [...step.command, ...vitestArguments] : step.command;
   const child = startProcess(node, args, {
     cwd: repositoryRoot,
