@@ -129,6 +129,36 @@ export const secret = kind(
   true,
 );
 
+const REDIS_URL =
+  /^rediss?(\+sentinel|\+cluster)?:\/\/(?:(?:[^@%\s]|%[0-9A-Fa-f]{2})*@)?([^@/?#\s]+)(?:\/([^/?#\s]*))?(?:\/([0-9]{1,5}))?$/;
+const REDIS_HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[^[\]:]+)(?::([0-9]{1,5}))?$/;
+
+/** A URL of one server, of Sentinels (with the master's name) or of a cluster. May hold a password. */
+export const redisUrl = kind(
+  'redis://host:port/database, redis+sentinel://host,host/master/database or redis+cluster://host,host',
+  (text) => {
+    const match = REDIS_URL.exec(text);
+    if (match === null) return refuse('must be a redis://, redis+sentinel:// or redis+cluster:// URL');
+    const [, variant, hosts = '', first = '', second] = match;
+    const ports = hosts.split(',').map((host) => REDIS_HOST.exec(host)?.slice(1));
+    if (ports.some((port) => port === undefined)) return refuse('has a host that cannot be read');
+    if (ports.some((port) => Number(port?.[0] ?? 1) < 1 || Number(port?.[0] ?? 1) > 65_535)) {
+      return refuse('has a port that is not between 1 and 65535');
+    }
+    if (variant === '+sentinel') {
+      return first === '' ? refuse('must name the master after the Sentinels') : new Secret(text);
+    }
+    if (second !== undefined || !/^[0-9]{0,5}$/.test(first)) {
+      return refuse('has a database that is not a number');
+    }
+    const cluster = variant === '+cluster' || hosts.includes(',');
+    return cluster && Number(first) !== 0
+      ? refuse('names a database, but a cluster has only 0')
+      : new Secret(text);
+  },
+  true,
+);
+
 function list(text: string): string[] {
   const items = text.split(',').map((item) => item.trim());
   return items.every((item) => item !== '') ? items : refuse('has an empty place between its commas');

@@ -8,11 +8,11 @@ import {
   networks,
   path,
   rate,
+  redisUrl,
   secret,
   serverName,
   serverNames,
 } from './kinds.ts';
-import { redisTarget } from './redis-target.ts';
 
 /** One setting: all that the checks, the help, the tables and the sample file know about it. */
 export interface Setting<T = unknown> {
@@ -127,11 +127,11 @@ export const SETTINGS = {
     '127.0.0.1:8091',
     'Where `/health`, `/ready`, `/metrics` and the status page are.',
   ),
-  redis: optional(
+  redisUrl: optional(
     'PEEK_REDIS_URL',
-    redisTarget,
+    redisUrl,
     'redis://127.0.0.1:6379',
-    'Redis, Sentinel (`redis-sentinel://host,host/master`) or Cluster (`redis-cluster://host,host`), for more than one process; `rediss…` for TLS. Without it SQLite in `PEEK_DATA_DIR`.',
+    'Redis, Sentinel (`redis+sentinel://host,host/master`) or Cluster (`redis+cluster://host,host`), for more than one process; `rediss…` for TLS. Without it SQLite in `PEEK_DATA_DIR`.',
   ),
   dataDir: defaulted(
     'PEEK_DATA_DIR',

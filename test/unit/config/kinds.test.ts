@@ -6,10 +6,10 @@ import {
   listenAddress,
   networks,
   rate,
+  redisUrl,
   serverName,
   serverNames,
 } from '../../../src/config/kinds.ts';
-import { redisTarget } from '../../../src/config/redis-target.ts';
 
 function parse<T>(kind: Kind<T>, text: string): T | undefined {
   const result = kind.schema.safeParse(text);
@@ -110,57 +110,30 @@ describe('kinds of settings', () => {
 });
 
 describe('Redis URLs', () => {
-  const PLAIN = { tls: false, username: null, password: null, database: 0, master: null };
-
   test.each([
-    ['redis://h', { ...PLAIN, mode: 'single', nodes: [{ host: 'h', port: 6379 }] }],
-    [
-      'rediss://u@[::1]:7/3',
-      {
-        ...PLAIN,
-        mode: 'single',
-        tls: true,
-        username: 'u',
-        nodes: [{ host: '::1', port: 7 }],
-        database: 3,
-      },
-    ],
-    [
-      'redis-sentinel://a,b:1/main/2',
-      {
-        ...PLAIN,
-        mode: 'sentinel',
-        nodes: [
-          { host: 'a', port: 26_379 },
-          { host: 'b', port: 1 },
-        ],
-        master: 'main',
-        database: 2,
-      },
-    ],
-    [
-      'redis-cluster://a:7000,b:7001',
-      {
-        ...PLAIN,
-        mode: 'cluster',
-        nodes: [
-          { host: 'a', port: 7000 },
-          { host: 'b', port: 7001 },
-        ],
-      },
-    ],
-  ])('%s', (text, target) => expect(parse(redisTarget, text)).toEqual(target));
+    'redis://h',
+    'redis://h/',
+    'rediss://u:p%40w@[::1]:7/3',
+    'redis+sentinel://a,b:1/main',
+    'redis+sentinel://:pw@a/main/2',
+    'redis+cluster://a:7000,b:7001',
+    'redis://a:7000,b:7001',
+    'rediss+cluster://a/0',
+  ])('taken: %s', (text) => expect(parse(redisUrl, text)?.reveal()).toBe(text));
 
   test.each([
     'http://h',
     'redis://',
-    'redis://a,b',
+    'redis://a,',
     'redis://h/x',
+    'redis://h/1/2',
     'redis://h:0',
     'redis://h:65536',
-    'redis://:%ff@h',
-    'redis-sentinel://a',
-    'redis-cluster://a/1',
+    'redis://:%f@h',
+    'redis+sentinel://a',
+    'redis+sentinel://a/main/x',
+    'redis+cluster://a/1',
+    'redis://a,b/1',
     'redis://h?x=1',
-  ])('refused: %j', (text) => expect(parse(redisTarget, text)).toBeUndefined());
+  ])('refused: %j', (text) => expect(parse(redisUrl, text)).toBeUndefined());
 });
