@@ -1,0 +1,94 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { RequestHandler } from 'express';
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
+import { isRoomId } from '../matrix/ids.ts';
+import { isObject, type JsonObject } from '../matrix/json.ts';
+import type { Logger } from '../platform/log.ts';
+import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { sendJson } from './answers.ts';
+import { sendError } from './errors.ts';
+import { type PeekPath, parsePeekPath } from './peek-path.ts';
+import { type Authenticate, rawTarget, readSigned, type SignedRequest } from './signed-request.ts';
+
+/** The bodies are `{}`; what else is in them is ignored. */
+const MOST_BODY_BYTES = 65_536;
+
+export interface PeekRoutesDeps {
+  readonly inboundPeeks: Pick<InboundPeeks, 'put' | 'renew' | 'remove' | 'snapshotOnly'>;
+  readonly authenticate: Authenticate;
+  /** Whether a server is let in at all, as the homeserver's own list of servers has it. */
+  readonly mayPeek: (server: string) => boolean;
+  /** How many times one server may ask for a whole room (`PUT`, `GET`), and in what time. */
+  readonly rate: { readonly count: number; readonly perMs: number };
+  readonly logger: Logger;
+}
+
+/**
+ * The endpoints of MSC2444: `PUT`, `DELETE`, `GET` on `/peek/{roomId}[/{peekId}]` and `POST …/renew`. Other
+ * methods and paths go on to the next handler.
+ */
+export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
+  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
+  const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
+    try {
+      const request = await readSigned(req, MOST_BODY_BYTES);
+      checkBody(request);
+      const server = await deps.authenticate(request);
+      if (!deps.mayPeek(server)) throw new MatrixError(403, 'M_FORBIDDEN', 'Your server may not peek here');
+      if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
+      if (action === 'put' || action === 'snapshot') await consume(limiter, server);
+      const body = await run(deps.inboundPeeks, action, server, path);
+      sendJson(res, Buffer.from(JSON.stringify(body)));
+    } catch (error) {
+      // What is left of a body that is too large is not waited for.
+      if (!req.complete) res.shouldKeepAlive = false;
+      sendError(res, error, deps.logger);
+    }
+  };
+  return (req, res, next) => {
+    const path = parsePeekPath(rawTarget(req));
+    const action = path === null ? null : actionOf(req.method, path);
+    if (path === null || action === null) return next();
+    return serve(req, res, action, path);
+  };
+}
+
+type Action = 'put' | 'remove' | 'renew' | 'snapshot';
+
+function actionOf(method: string, path: PeekPath): Action | null {
+  if (path.renew) return method === 'POST' ? 'renew' : null;
+  if (method === 'GET') return 'snapshot';
+  if (path.peekId === null) return null;
+  return method === 'PUT' ? 'put' : method === 'DELETE' ? 'remove' : null;
+}
+
+function run(
+  peeks: PeekRoutesDeps['inboundPeeks'],
+  action: Action,
+  server: string,
+  { roomId, peekId, versions }: PeekPath,
+): Promise<JsonObject> {
+  if (action === 'snapshot' || peekId === null) return peeks.snapshotOnly(server, roomId, versions);
+  if (action === 'put') return peeks.put(server, roomId, peekId, versions);
+  return action === 'renew' ? peeks.renew(server, roomId, peekId) : peeks.remove(server, roomId, peekId);
+}
+
+/** `PUT` and `POST` carry an object; `DELETE` and `GET` may. */
+function checkBody(request: SignedRequest): void {
+  const optional = request.method === 'DELETE' || request.method === 'GET';
+  if (request.content === undefined) {
+    if (!optional) throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
+  } else if (!isObject(request.content)) {
+    throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object');
+  }
+}
+
+async function consume(limiter: RateLimiterMemory, server: string): Promise<void> {
+  try {
+    await limiter.consume(server);
+  } catch (error) {
+    if (!(error instanceof RateLimiterRes)) throw error;
+    throw limitExceeded('Your server asks for rooms too often', Math.max(1, error.msBeforeNext));
+  }
+}

@@ -1,0 +1,91 @@
+import type { IncomingMessage } from 'node:http';
+import type { RequestHandler } from 'express';
+import { unansweredAs } from '../forward/direct-exchange.ts';
+import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
+import { sendMatrixError } from '../forward/matrix-answer.ts';
+import type { RawForwarder } from '../forward/raw-forwarder.ts';
+import { announcesBody } from '../forward/request-hygiene.ts';
+import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
+import type { PeerAnswer, PeerReads } from '../inbound-peeks/peer-reads.ts';
+import { parseXMatrix } from '../matrix/x-matrix.ts';
+import type { Logger } from '../platform/log.ts';
+import { sendJson } from './answers.ts';
+import { type Authenticate, authorizationHeaders, rawTarget, readBody, toSigned } from './signed-request.ts';
+
+const READ = /^\/_matrix\/federation\/v1\/(?:event|state|state_ids|event_auth|backfill|get_missing_events)\//;
+/** A question that names at most a few dozen events. Larger ones are for the homeserver alone. */
+const MOST_BODY_BYTES = 65_536;
+
+export interface ReadRoutesDeps {
+  readonly inboundPeeks: Pick<InboundPeeks, 'isPeeking'>;
+  readonly peerReads: Pick<PeerReads, 'serve'>;
+  readonly authenticate: Authenticate;
+  readonly forwarder: Pick<RawForwarder, 'fetch' | 'pipe'>;
+  readonly logger: Logger;
+}
+
+/**
+ * Reads of rooms and events by other servers. The homeserver is asked first, with the request as it came, and
+ * nearly always its answer goes out as it came; only where it refuses (403, 404) a server that peeks, the
+ * answer may be ours. Requests of all other servers go on to the next handler.
+ */
+export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
+  return async (req, res, next) => {
+    if (!READ.test(rawTarget(req)) || !(await concernsUs(req, deps))) return next();
+    const gone = new AbortController();
+    res.once('close', () => gone.abort());
+    try {
+      const body = await readBody(req, MOST_BODY_BYTES);
+      const options = body.length > 0 ? { body, signal: gone.signal } : { signal: gone.signal };
+      const refused = await deps.forwarder.fetch(req, options);
+      const answer = isRefusal(refused) ? await ownAnswer(req, body, deps) : null;
+      if (answer === null) {
+        await deps.forwarder.pipe(refused, res);
+      } else {
+        refused.body.destroy();
+        sendJson(res, answer.body);
+      }
+    } catch (error) {
+      sendMatrixError(res, unansweredAs(error instanceof Error ? error : new Error(String(error))));
+    }
+  };
+}
+
+/** Whether the request says that it is of a server that peeks; whether it is, is checked before we answer. */
+async function concernsUs(req: IncomingMessage, deps: ReadRoutesDeps): Promise<boolean> {
+  if (req.method === 'GET' ? announcesBody(req) : req.method !== 'POST' || !isSmall(req)) return false;
+  try {
+    const [header, ...others] = authorizationHeaders(req);
+    if (header === undefined || others.length > 0) return false;
+    const origin = parseXMatrix(header)?.origin;
+    return origin !== undefined && (await deps.inboundPeeks.isPeeking(origin));
+  } catch {
+    return false;
+  }
+}
+
+function isSmall(req: IncomingMessage): boolean {
+  const length = req.headers['content-length'];
+  return length !== undefined && Number(length) <= MOST_BODY_BYTES;
+}
+
+function isRefusal(response: UpstreamResponse): boolean {
+  return response.status === 403 || response.status === 404;
+}
+
+/** null, whatever the reason, leaves the homeserver's refusal as it is. */
+async function ownAnswer(
+  req: IncomingMessage,
+  body: Buffer,
+  deps: ReadRoutesDeps,
+): Promise<PeerAnswer | null> {
+  try {
+    const request = toSigned(req, body);
+    const origin = await deps.authenticate(request);
+    return await deps.peerReads.serve(origin, request.method, request.rawUrl, request.content);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    deps.logger.debug({ reason }, "a peeking server's read was left to the homeserver");
+    return null;
+  }
+}

@@ -1,0 +1,141 @@
+import type { Homeserver } from '../homeserver/homeserver.ts';
+import { eventIdOf } from '../matrix/event-id.ts';
+import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
+import { parseJson } from '../matrix/json-scan.ts';
+import { redact } from '../matrix/redaction.ts';
+import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
+import type { Store } from '../store/store.ts';
+import { Disclosure } from './disclosure.ts';
+import { parseRead, type ReadRequest, toTarget } from './read-request.ts';
+import { RoomGate } from './room-gate.ts';
+
+/** Questions to the homeserver at a time, for one read. */
+const AT_ONCE = 8;
+
+/** What goes out with 200. */
+export interface PeerAnswer {
+  /** JSON. */
+  readonly body: Buffer;
+}
+
+interface Deps {
+  readonly store: Pick<Store, 'inboundPeeks' | 'logs'>;
+  readonly homeserver: Homeserver;
+}
+
+/**
+ * Reads by a server that peeks, as if it were in the room. The homeserver was asked first and has refused;
+ * what it answers to itself holds more than a peeker may see, and is filtered here.
+ */
+export class PeerReads {
+  readonly #deps: Deps;
+  readonly #gate: RoomGate;
+  readonly #disclosure: Disclosure;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+    this.#gate = new RoomGate(deps.homeserver);
+    this.#disclosure = new Disclosure(deps.homeserver, deps.store.logs);
+  }
+
+  /**
+   * Answers a read of `origin`, which must be authenticated. `rawTarget` is the request's path and query,
+   * `body` its parsed body. null where the homeserver's own refusal stands: another kind of request, no peek of
+   * that server on that room, nothing there. Rejects with `MatrixError` 403 where the peek does not allow it,
+   * with `HomeserverDown` and with `StoreDownError`.
+   */
+  async serve(
+    origin: string,
+    method: string,
+    rawTarget: string,
+    body: Json | undefined,
+  ): Promise<PeerAnswer | null> {
+    const peeks = await this.#deps.store.inboundPeeks.ofServer(origin);
+    const read = peeks.length === 0 ? null : parseRead(method, rawTarget, body);
+    if (read === null) return null;
+    const peeked = new Set(peeks.map((peek) => peek.roomId));
+    if (read.kind === 'event') return this.#event(origin, read, peeked);
+    if (!peeked.has(read.roomId)) return null;
+    const rules = await this.#pass(origin, read.roomId);
+    if (read.kind === 'backfill' || read.kind === 'get_missing_events') return this.#events(read, rules);
+    return this.#stateAt(read);
+  }
+
+  async #event(
+    origin: string,
+    read: ReadRequest & { kind: 'event' },
+    peeked: ReadonlySet<string>,
+  ): Promise<PeerAnswer | null> {
+    const answer = await this.#ask(read);
+    const pdu = Array.isArray(answer?.pdus) ? answer.pdus[0] : undefined;
+    if (answer === null || !isObject(pdu)) return null;
+    // The create event of a room of version 12 has no room ID: the room is named after it.
+    const roomId = typeof pdu.room_id === 'string' ? pdu.room_id : `!${read.eventId.slice(1)}`;
+    if (!peeked.has(roomId)) return null;
+    const rules = await this.#pass(origin, roomId);
+    const whole = await this.#disclosure.goesOutWhole(roomId, read.eventId, pdu);
+    return ok({ ...answer, pdus: [whole ? pdu : redact(pdu, rules)] });
+  }
+
+  async #events(
+    read: ReadRequest & { kind: 'backfill' | 'get_missing_events' },
+    rules: RoomVersionRules,
+  ): Promise<PeerAnswer | null> {
+    const answer = await this.#ask(read);
+    if (answer === null) return null;
+    const list = read.kind === 'backfill' ? 'pdus' : 'events';
+    const most = Number(read.kind === 'backfill' ? read.limit : read.body.limit);
+    const pdus = Array.isArray(answer[list]) ? answer[list].filter(isObject).slice(0, most) : [];
+    const shown: JsonObject[] = [];
+    for (let start = 0; start < pdus.length; start += AT_ONCE) {
+      const batch = pdus.slice(start, start + AT_ONCE);
+      shown.push(...(await Promise.all(batch.map((pdu) => this.#shown(read.roomId, pdu, rules)))));
+    }
+    return ok({ ...answer, [list]: shown });
+  }
+
+  async #shown(roomId: string, pdu: JsonObject, rules: RoomVersionRules): Promise<JsonObject> {
+    const whole = await this.#disclosure.goesOutWhole(roomId, eventIdOf(pdu, rules), pdu);
+    return whole ? pdu : redact(pdu, rules);
+  }
+
+  /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */
+  async #stateAt(
+    read: ReadRequest & { kind: 'state' | 'state_ids' | 'event_auth' },
+  ): Promise<PeerAnswer | null> {
+    const { roomId, eventId } = read;
+    const pdu = await this.#deps.homeserver.event(eventId);
+    if (pdu === null || (typeof pdu.room_id === 'string' && pdu.room_id !== roomId)) return null;
+    const allowed =
+      read.kind === 'event_auth'
+        ? await this.#disclosure.goesOutWhole(roomId, eventId, pdu)
+        : await this.#disclosure.wasVisible(roomId, eventId);
+    if (!allowed) throw new MatrixError(403, 'M_FORBIDDEN', 'That event was not world-readable');
+    const answer = await this.#ask(read);
+    if (answer === null) return null;
+    if (read.kind === 'state_ids') this.#disclosure.remember(roomId, answer);
+    return ok(answer);
+  }
+
+  async #pass(origin: string, roomId: string): Promise<RoomVersionRules> {
+    const rules = roomVersion(await this.#gate.pass(origin, roomId));
+    if (rules === undefined)
+      throw new MatrixError(403, 'M_FORBIDDEN', 'The version of this room is not known');
+    return rules;
+  }
+
+  /** null where the homeserver refuses even itself. */
+  async #ask(read: ReadRequest): Promise<JsonObject | null> {
+    const method = read.kind === 'get_missing_events' ? 'POST' : 'GET';
+    const body = read.kind === 'get_missing_events' ? read.body : undefined;
+    const answer = await this.#deps.homeserver.selfRequest(method, toTarget(read), body);
+    if (answer.status !== 200) return null;
+    const parsed = parseJson(answer.body);
+    return isObject(parsed) ? parsed : null;
+  }
+}
+
+function ok(body: JsonObject): PeerAnswer {
+  return { body: Buffer.from(JSON.stringify(body)) };
+}
