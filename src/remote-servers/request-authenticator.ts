@@ -1,0 +1,92 @@
+import { decodeBase64 } from '../matrix/base64.ts';
+import { verifySignature } from '../matrix/ed25519.ts';
+import { JsonError, type JsonObject } from '../matrix/json.ts';
+import { parseXMatrix, requestToVerify, type XMatrix, XMatrixError } from '../matrix/x-matrix.ts';
+import type { Clock } from '../platform/clock.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
+import type { FederationDomains } from './federation-domains.ts';
+import type { KeyRing } from './remote-servers.ts';
+
+/** A server signs with one or two keys; more headers than that are noise. */
+const MAX_HEADERS = 5;
+
+export interface ReceivedRequest {
+  readonly method: string;
+  /** The request target byte for byte as it was received. */
+  readonly rawUrl: string;
+  /** Every `Authorization` header, in order. */
+  readonly authorizationHeaders: readonly string[];
+  /** The parsed body; undefined where there is none. */
+  readonly content: JsonObject | undefined;
+}
+
+export interface RequestAuthenticatorDeps {
+  readonly serverName: string;
+  readonly domains: FederationDomains;
+  readonly keyRing: KeyRing;
+  readonly clock: Clock;
+}
+
+/** Says which server sent a federation request (specification, "Request Authentication"). */
+export class RequestAuthenticator {
+  readonly #deps: RequestAuthenticatorDeps;
+
+  constructor(deps: RequestAuthenticatorDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * The server that signed the request, never ourselves. Several headers are different keys of one server;
+   * one that verifies is enough. Rejects with `MatrixError` 401 `M_UNAUTHORIZED`.
+   */
+  async authenticate(request: ReceivedRequest): Promise<string> {
+    const headers = this.#headers(request.authorizationHeaders);
+    const origin = headers[0]?.origin;
+    if (origin === undefined) throw unauthorized('The request has no X-Matrix authorization');
+    if (headers.some((header) => header.origin !== origin)) {
+      throw unauthorized('The request is signed by different servers');
+    }
+    if (headers.some(({ destination }) => destination !== null && destination !== this.#deps.serverName)) {
+      throw unauthorized('The request is for another server');
+    }
+    if (!this.#deps.domains.allows(origin)) throw unauthorized(`No federation with ${origin}`);
+    const signed = this.#signedBytes(request, origin);
+    for (const header of headers) {
+      if (await this.#verifies(header, signed)) return origin;
+    }
+    throw unauthorized('The signature could not be verified');
+  }
+
+  /** Headers of other schemes are passed over; the homeserver does not look at them either. */
+  #headers(values: readonly string[]): XMatrix[] {
+    if (values.length > MAX_HEADERS) throw unauthorized('Too many Authorization headers');
+    try {
+      return values.map(parseXMatrix).filter((header) => header !== null);
+    } catch (error) {
+      if (error instanceof XMatrixError) throw unauthorized(error.message);
+      throw error;
+    }
+  }
+
+  #signedBytes({ method, rawUrl, content }: ReceivedRequest, origin: string): Uint8Array {
+    const signed = { method, uri: rawUrl, origin, destination: this.#deps.serverName };
+    try {
+      return Buffer.from(requestToVerify(content === undefined ? signed : { ...signed, content }));
+    } catch (error) {
+      if (error instanceof JsonError) throw unauthorized('The body is no JSON that can be signed');
+      throw error;
+    }
+  }
+
+  async #verifies({ origin, key, sig }: XMatrix, signed: Uint8Array): Promise<boolean> {
+    const { clock, keyRing } = this.#deps;
+    const signature = decodeBase64(sig);
+    if (signature === null) return false;
+    const publicKey = await keyRing.publicKey(origin, key, clock.now(), 'request');
+    return publicKey !== null && verifySignature(publicKey, signed, signature);
+  }
+}
+
+function unauthorized(message: string): MatrixError {
+  return new MatrixError(401, 'M_UNAUTHORIZED', message);
+}

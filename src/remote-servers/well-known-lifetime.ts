@@ -1,0 +1,31 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** Bounds and default of how long an answer of `/.well-known/matrix/server` is kept (48 h: specification). */
+export const MIN_LIFETIME_MS = 5 * MINUTE_MS;
+export const MAX_LIFETIME_MS = 48 * HOUR_MS;
+const DEFAULT_LIFETIME_MS = 24 * HOUR_MS;
+/** How long "there is none" is kept (specification: up to an hour). */
+export const FAILURE_LIFETIME_MS = HOUR_MS;
+
+/**
+ * What the answer's caching headers say, within the bounds. `private` does not concern us: what we keep is
+ * for ourselves. An `Expires` that is no date lies in the past (RFC 9111, 5.3).
+ */
+export function wellKnownLifetimeMs(headers: IncomingHttpHeaders, now: number): number {
+  return Math.min(MAX_LIFETIME_MS, Math.max(MIN_LIFETIME_MS, askedLifetimeMs(headers, now)));
+}
+
+function askedLifetimeMs(headers: IncomingHttpHeaders, now: number): number {
+  const directives = (headers['cache-control'] ?? '').toLowerCase().split(',');
+  for (const directive of directives.map((text) => text.trim())) {
+    if (directive === 'no-store' || directive === 'no-cache') return 0;
+    const seconds = /^max-age="?(\d{1,15})"?$/.exec(directive)?.[1];
+    if (seconds !== undefined) return Number(seconds) * 1000;
+  }
+  if (headers.expires === undefined) return DEFAULT_LIFETIME_MS;
+  const date = Date.parse(headers.expires);
+  return Number.isNaN(date) ? 0 : date - now;
+}
