@@ -1,0 +1,124 @@
+import type { IncomingMessage } from 'node:http';
+import express, { type Request, type Response, Router } from 'express';
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { callerOf, rawQuery } from '../client-sync/sync-request.ts';
+import { CORS_HEADERS } from '../forward/matrix-answer.ts';
+import type { TrustedProxies } from '../forward/trusted-proxies.ts';
+import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
+import { isServerName } from '../matrix/ids.ts';
+import { isObject, JsonError, type JsonObject } from '../matrix/json.ts';
+import { parseJson } from '../matrix/json-scan.ts';
+import type { Peeking } from '../peeking/peeking.ts';
+import type { Logger } from '../platform/log.ts';
+import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { sendFailure } from './errors.ts';
+import { forwardedFor } from './forwarded-for.ts';
+
+export interface ClientRouterDeps {
+  readonly homeserver: Homeserver;
+  readonly peeking: Peeking;
+  readonly trusted: TrustedProxies;
+  readonly rate: { readonly count: number; readonly perMs: number };
+  readonly logger: Logger;
+}
+
+/** What a `/peek` body may weigh: it holds a list of server names at most. */
+const MOST_BODY_BYTES = 64 * 1024;
+/** Servers that one request may name. */
+const MOST_SERVERS = 50;
+
+/** The paths of MSC2753, under the prefixes that clients use. */
+export const PEEK_PATH = /^\/_matrix\/client\/(?:r0|v3|unstable\/org\.matrix\.msc2753)\/peek\/([^/]+)$/;
+export const UNPEEK_PATH = /^\/_matrix\/client\/(?:r0|v3|unstable\/org\.matrix\.msc2753)\/rooms\/([^/]+)\/unpeek$/;
+
+/** `POST /peek/{roomIdOrAlias}` and `POST /rooms/{roomId}/unpeek`. */
+export function createClientRouter(deps: ClientRouterDeps): Router {
+  const router = Router();
+  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
+  const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
+
+  const route = (path: RegExp, handle: (req: Request, who: Identity, room: string) => Promise<JsonObject>) => {
+    return async (req: Request, res: Response): Promise<void> => {
+      try {
+        const who = await deps.homeserver.whoami(callerOf(req, forwardedFor(req, deps.trusted)));
+        const answer = await handle(req, who, roomOf(req, path));
+        res.writeHead(200, [...CORS_HEADERS, 'Content-Type', 'application/json']);
+        res.end(JSON.stringify(answer));
+      } catch (error) {
+        sendFailure(res, error, deps.logger);
+      }
+    };
+  };
+
+  router.post(
+    PEEK_PATH,
+    body,
+    route(PEEK_PATH, async (req, who, room) => {
+      const servers = namedServers(req);
+      await spend(limiter, who.userId);
+      const { roomId, expiresAt } = await deps.peeking.peek(who, room, servers);
+      return { room_id: roomId, peek_expiry_ts: expiresAt };
+    }),
+  );
+  router.post(
+    UNPEEK_PATH,
+    body,
+    route(UNPEEK_PATH, async (_req, who, room) => {
+      await deps.peeking.unpeek(who, room);
+      return {};
+    }),
+  );
+  router.use((error: unknown, _req: Request, res: Response, _next: unknown) => {
+    sendFailure(res, refusedByExpress(error), deps.logger);
+  });
+  return router;
+}
+
+/** `server_name` and `via` of the query, then `servers` of the body; what is no server name is passed over. */
+function namedServers(req: Request): string[] {
+  const query = new URLSearchParams(rawQuery((req as IncomingMessage).url ?? ''));
+  const body = readBody(req.body);
+  const listed = Array.isArray(body.servers) ? body.servers : [];
+  return [...query.getAll('server_name'), ...query.getAll('via'), ...listed]
+    .filter((server) => typeof server === 'string' && isServerName(server))
+    .slice(0, MOST_SERVERS) as string[];
+}
+
+function readBody(bytes: unknown): JsonObject {
+  if (!Buffer.isBuffer(bytes) || bytes.byteLength === 0) return {};
+  try {
+    const body = parseJson(bytes);
+    if (isObject(body)) return body;
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    if (error.kind === 'not-json') throw new MatrixError(400, 'M_NOT_JSON', 'The body is not JSON');
+  }
+  throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object as Matrix has them');
+}
+
+/** The room of the raw target, percent-decoded once; express would have decoded it already. */
+function roomOf(req: IncomingMessage, path: RegExp): string {
+  const segment = path.exec((req.url ?? '').split('?', 1)[0] ?? '')?.[1] ?? '';
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw new MatrixError(400, 'M_INVALID_PARAM', 'The path is not percent-encoded UTF-8');
+  }
+}
+
+async function spend(limiter: RateLimiterMemory, userId: string): Promise<void> {
+  try {
+    await limiter.consume(userId);
+  } catch (error) {
+    if (!(error instanceof RateLimiterRes)) throw error;
+    throw limitExceeded('Too many peeks were started', Math.max(1, error.msBeforeNext));
+  }
+}
+
+/** What express or its body reader throws before a route is reached. */
+function refusedByExpress(error: unknown): unknown {
+  if (!(error instanceof Error) || !('status' in error)) return error;
+  if (error.status === 413) return new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${MOST_BODY_BYTES} bytes`);
+  if (error.status === 400) return new MatrixError(400, 'M_INVALID_PARAM', 'The request is malformed');
+  return error;
+}
