@@ -94,7 +94,7 @@ export class DirectExchange implements Dispatcher.DispatchHandler {
     if (this.#settled) return;
     if (this.#head !== null) {
       this.#finish({ kind: 'cut', error });
-      cutConnection(this.#res, this.#head.framing);
+      cutConnection(this.#res);
       return;
     }
     if (this.#repeatable && isStaleConnection(error)) {

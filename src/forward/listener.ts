@@ -3,7 +3,7 @@ import https from 'node:https';
 import type { Duplex } from 'node:stream';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { matrixErrorBytes, sendMatrixError } from './matrix-answer.ts';
-import { checkTarget } from './request-hygiene.ts';
+import { checkRequest } from './request-hygiene.ts';
 
 export type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 
@@ -34,7 +34,7 @@ export function createListener(handler: Handler, options: ListenerOptions = {}):
     ? https.createServer({ ...SERVER_OPTIONS, ...options.tls })
     : http.createServer(SERVER_OPTIONS);
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {
-    const refusal = checkTarget(req) ?? checkUpgrade(req);
+    const refusal = checkRequest(req) ?? checkUpgrade(req);
     if (refusal) sendMatrixError(res, refusal);
     else handler(req, res);
   });
@@ -68,13 +68,14 @@ function refusalOf(code: string | undefined): [MatrixError, string] {
   return [new MatrixError(400, 'M_UNRECOGNIZED', 'The request is not well-formed HTTP/1.1'), 'Bad Request'];
 }
 
-/** Answers on the bare connection. If a response is under way on it, it is cut instead. */
+/** Answers on the bare connection, where no response is under way on it; one that is not whole is cut. */
 function refuse(socket: Duplex, error: MatrixError, reason: string): void {
-  if (responseUnderWay(socket)) socket.destroy();
-  else socket.end(matrixErrorBytes(error, reason), () => socket.destroy());
-}
-
-function responseUnderWay(socket: Duplex): boolean {
   const response = '_httpMessage' in socket ? socket._httpMessage : null;
-  return response instanceof http.ServerResponse && !response.writableEnded;
+  if (!(response instanceof http.ServerResponse)) {
+    socket.end(matrixErrorBytes(error, reason), () => socket.destroy());
+  } else if (response.writableEnded) {
+    socket.end();
+  } else {
+    socket.destroy();
+  }
 }

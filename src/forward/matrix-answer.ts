@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { MatrixError } from '../platform/matrix-error.ts';
+import { cutConnection } from './response-head.ts';
 
 /** What lets a browser read an answer (Client-Server API, "Web Browser Clients"), as a flat header list. */
 export const CORS_HEADERS: readonly string[] = [
@@ -17,7 +18,7 @@ export const CORS_HEADERS: readonly string[] = [
  */
 export function sendMatrixError(res: ServerResponse, error: MatrixError): void {
   if (res.headersSent) {
-    res.destroy();
+    cutConnection(res);
     return;
   }
   if (res.destroyed) return;

@@ -5,8 +5,8 @@ import { createProxyMiddleware, type Plugin } from 'http-proxy-middleware';
 import { isIdempotent, isStaleConnection } from './errors.ts';
 import type { Handler } from './listener.ts';
 import { homeserverUnreachable, sendMatrixError } from './matrix-answer.ts';
-import { announcesBody, endToEndHeaders, forwardedHeaders } from './request-hygiene.ts';
-import { writeInterim } from './response-head.ts';
+import { announcesBody, forwardedHeaders } from './request-hygiene.ts';
+import { cutConnection, headOf, writeHead, writeInterim } from './response-head.ts';
 import type { TrustedProxies } from './trusted-proxies.ts';
 
 export interface PassThrough {
@@ -53,7 +53,7 @@ export function createPassThrough(homeserverUrl: string | URL, trusted: TrustedP
     proxy.on('error', onError);
     proxy.on('proxyReq', (proxyReq, _req, res) => {
       proxyReq.on('information', ({ statusCode, statusMessage, rawHeaders }) => {
-        writeInterim(res, { status: statusCode, reason: statusMessage, rawHeaders });
+        writeInterim(res, headOf(statusCode, statusMessage, rawHeaders));
       });
     });
     proxy.on('proxyRes', writeHeadAsReceived);
@@ -80,8 +80,8 @@ export function createPassThrough(homeserverUrl: string | URL, trusted: TrustedP
 /** Writes the head itself, before the middleware would join duplicates and lower-case names. */
 function writeHeadAsReceived(proxyRes: IncomingMessage, _req: IncomingMessage, res: ServerResponse): void {
   if (res.headersSent || res.destroyed) return;
-  res.sendDate = false;
-  res.writeHead(proxyRes.statusCode ?? 502, proxyRes.statusMessage, endToEndHeaders(proxyRes.rawHeaders));
+  writeHead(res, headOf(proxyRes.statusCode ?? 502, proxyRes.statusMessage, proxyRes.rawHeaders));
+  proxyRes.once('error', () => cutConnection(res));
   // A head whose body is slow in coming does not wait for it.
   setImmediate(() => {
     if (!res.destroyed && !res.writableEnded) res.flushHeaders();

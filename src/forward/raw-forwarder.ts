@@ -79,7 +79,7 @@ export class RawForwarder {
 
   /** Streams a fetched answer to the client, under the same promises as {@link forward}. */
   pipe(response: UpstreamResponse, res: ServerResponse): Promise<ForwardOutcome> {
-    const { body, status, framing } = response;
+    const { body, status } = response;
     if (body.errored) {
       sendMatrixError(res, homeserverUnreachable());
       return Promise.resolve({ kind: 'unanswered', error: body.errored });
@@ -95,7 +95,7 @@ export class RawForwarder {
       });
       body.once('error', (error) => {
         settle({ kind: 'cut', error });
-        cutConnection(res, framing);
+        cutConnection(res);
       });
       body.once('end', () => settle({ kind: 'answered', status }));
       writeHead(res, response);

@@ -11,8 +11,9 @@ const UNPRINTABLE = /[^\x21-\x7e]/;
  *   absolute-form as a proxy towards federation, so such a target must not get through from outside.
  * - Bytes outside printable ASCII in the target: clients and upstream would disagree about what they mean.
  * - More than one `Host`: two servers in a row could pick different ones.
+ * - Transfer codings other than `chunked`: node:http passes on what only resembles it.
  */
-export function checkTarget(req: IncomingMessage): MatrixError | null {
+export function checkRequest(req: IncomingMessage): MatrixError | null {
   const target = req.url ?? '';
   if (!target.startsWith('/')) {
     return new MatrixError(400, 'M_UNRECOGNIZED', 'The request target must be a path');
@@ -23,6 +24,10 @@ export function checkTarget(req: IncomingMessage): MatrixError | null {
       'M_INVALID_PARAM',
       'The request target holds bytes that must be percent-encoded',
     );
+  }
+  const coding = req.headers['transfer-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return new MatrixError(400, 'M_UNRECOGNIZED', 'The only transfer coding here is chunked');
   }
   let hosts = 0;
   for (let i = 0; i < req.rawHeaders.length; i += 2) {

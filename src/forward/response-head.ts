@@ -19,24 +19,32 @@ export function readHead(
 ): ResponseHead {
   const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
   const texts: string[] = [];
-  let framing: ResponseHead['framing'] = 'connection';
   for (let i = 0; i < raw.length; i++) {
     const part = raw[i] as Buffer | string;
-    const text = typeof part === 'string' ? part : part.toString('latin1');
-    texts.push(text);
-    if ((i & 1) === 0) framing = framedBy(text) ?? framing;
+    texts.push(typeof part === 'string' ? part : part.toString('latin1'));
   }
-  return { status, reason: reason ?? '', rawHeaders: endToEndHeaders(texts), framing };
+  return headOf(status, reason, texts);
 }
+
+/** The same out of a raw header list as node:http has it. */
+export function headOf(status: number, reason: string | undefined, raw: readonly string[]): ResponseHead {
+  let framing: ResponseHead['framing'] = 'connection';
+  for (let i = 0; i < raw.length; i += 2) framing = framedBy(raw[i] as string) ?? framing;
+  return { status, reason: reason ?? '', rawHeaders: endToEndHeaders(raw), framing };
+}
+
+/** Responses whose body ends, for the client, where the connection does. */
+const endingWithConnection = new WeakSet<ServerResponse>();
 
 /**
  * Writes a head to the client; it leaves with the first bytes of the body or with `flushHeaders`.
  * A body that upstream left unframed stays so: framed by us, a cut one would look complete.
  */
 export function writeHead(res: ServerResponse, head: ResponseHead): void {
-  res.sendDate = false;
   const bodiless = head.status === 204 || head.status === 304 || res.req.method === 'HEAD';
   if (head.framing === 'connection' && !bodiless) res.useChunkedEncodingByDefault = false;
+  if (head.framing !== 'length' && !res.useChunkedEncodingByDefault) endingWithConnection.add(res);
+  res.sendDate = false;
   res.writeHead(head.status, head.reason, head.rawHeaders);
 }
 
@@ -44,7 +52,7 @@ export function writeHead(res: ServerResponse, head: ResponseHead): void {
  * Passes an interim response (1xx) on, to HTTP/1.1 clients. It is written to the connection itself, which
  * a response has only when it is its turn; a pipelined request behind another one goes without.
  */
-export function writeInterim(res: ServerResponse, head: Omit<ResponseHead, 'framing'>): void {
+export function writeInterim(res: ServerResponse, head: ResponseHead): void {
   if (res.headersSent || !res.socket?.writable || res.req.httpVersionMinor === 0) return;
   let text = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
   for (let i = 0; i < head.rawHeaders.length; i += 2) {
@@ -57,9 +65,9 @@ export function writeInterim(res: ServerResponse, head: Omit<ResponseHead, 'fram
  * Cuts the client off after an answer that broke off: with a reset where the end of the connection would
  * otherwise be the regular end of the body.
  */
-export function cutConnection(res: ServerResponse, framing: ResponseHead['framing']): void {
-  const endIsComplete = framing !== 'length' && !res.chunkedEncoding;
-  if (endIsComplete && res.socket && !('encrypted' in res.socket)) res.socket.resetAndDestroy();
+export function cutConnection(res: ServerResponse): void {
+  if (endingWithConnection.has(res) && res.socket && !('encrypted' in res.socket))
+    res.socket.resetAndDestroy();
   else res.destroy();
 }
 
