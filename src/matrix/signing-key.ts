@@ -21,7 +21,7 @@ const SEED_BYTES = 32;
 /** PKCS #8 of an Ed25519 key, up to the 32 bytes of the seed (RFC 8410). */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
 const KEY_VERSION = /^[\w.+=/-]+$/;
-const PEM_BLOCK = /-----BEGIN MATRIX PRIVATE KEY-----([^-]*)-----END MATRIX PRIVATE KEY-----/g;
+const PEM_BLOCK = /-----BEGIN MATRIX PRIVATE KEY-----([\s\S]*?)-----END MATRIX PRIVATE KEY-----/g;
 
 /**
  * The keys of a homeserver's signing key file, in its order; the first one signs. Two formats are known:
