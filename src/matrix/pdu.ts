@@ -24,8 +24,9 @@ const MAX_AUTH_EVENTS = 10;
 const MAX_DEPTH = 2 ** 63;
 
 /**
- * Checks shape and limits of an event; it says nothing of hashes, signatures and authorization. What passes
- * can be hashed and redacted without an error. Throws `PduError`.
+ * Checks shape and limits of an event; it says nothing of hashes, signatures and authorization, and does not
+ * look at `unsigned`, which is whoever's and is to be stripped. What passes can be hashed and redacted without
+ * an error. Throws `PduError`.
  */
 export function checkPdu(value: Json, rules: RoomVersionRules): Pdu {
   if (!isObject(value)) throw new PduError('A PDU is an object');
@@ -98,7 +99,7 @@ export function requiredSigners(pdu: Pdu, rules: RoomVersionRules): string[] {
 function checkSize(value: JsonObject, rules: RoomVersionRules): void {
   let text: string;
   try {
-    text = canonicalJson(value, { allowFloats: !rules.strictJson });
+    text = canonicalJson(without(value, 'unsigned'), { allowFloats: !rules.strictJson });
   } catch (error) {
     if (error instanceof JsonError) throw new PduError(error.message);
     throw error;

@@ -11,6 +11,7 @@ import {
   requiredSigners,
   roomIdOf,
   stateKeyOf,
+  stripUnsigned,
 } from '../../../src/matrix/pdu.ts';
 import { redact } from '../../../src/matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../../../src/matrix/room-versions.ts';
@@ -57,6 +58,8 @@ test('65 536 / 65 537 bytes', () => {
     event({ content: { body: 'é'.repeat(bytes >> 1) + 'x'.repeat(bytes & 1) } });
   expect(checkPdu(sized(padding), rules('10')).type).toBe('m.room.message');
   refused(sized(padding + 1)).toThrow(PduError);
+  // What servers add on the way does not count.
+  checkPdu({ ...sized(padding), unsigned: { age: 1.5 } }, rules('10'));
 });
 
 test('type, state_key: 255 bytes, and strings', () => {
@@ -183,6 +186,10 @@ test('the room ID has the form of the room version', () => {
   expect(roomIdOf(checkPdu(event({ room_id: hashed }), rules('12')), rules('12'))).toBe(hashed);
   refused(event({ room_id: hashed }), '11').toThrow('room_id');
   refused(event({ room_id: '!r:domain' }), '12').toThrow('room_id');
+});
+
+test('unsigned can be stripped', () => {
+  expect(stripUnsigned(event({ unsigned: { age: 1 } }))).toEqual(event());
 });
 
 test('references to other events', () => {
