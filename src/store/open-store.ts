@@ -2,6 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import { SchemaTooNewError } from './redis/connection.ts';
+import { RedisStore } from './redis/redis-store.ts';
+import { parseRedisUrl } from './redis/redis-url.ts';
 import { Database } from './sqlite/database.ts';
 import { SqliteStore } from './sqlite/sqlite-store.ts';
 import type { Store } from './store.ts';
@@ -16,15 +19,39 @@ export interface StoreOptions {
 }
 
 const SQLITE_FILE = 'peeks.sqlite';
+const REDIS_START_MS = 5000;
 
-/** Opens the store that the settings ask for. */
+/**
+ * Opens the store that the settings ask for.
+ *
+ * A Redis that is away does not stop the start: the store rejects with `StoreDownError` until it answers. Throws
+ * `RedisUrlError`, `SchemaTooNewError`, and for SQLite `StoreInUseError` or `StoreDownError`.
+ */
 export async function openStore({ redisUrl, dataDir, clock, logger }: StoreOptions): Promise<Store> {
-  if (redisUrl !== null) throw new Error('PEEK_REDIS_URL is not served by this build');
-  return new SqliteStore(new Database(sqlitePath(dataDir)), clock, logger);
+  if (redisUrl === null) return new SqliteStore(new Database(sqlitePath(dataDir)), clock, logger);
+  const store = new RedisStore(parseRedisUrl(redisUrl), clock, logger);
+  try {
+    await store.ready(REDIS_START_MS);
+    await warnOfEviction(store, logger);
+  } catch (error) {
+    if (error instanceof SchemaTooNewError) {
+      await store.close();
+      throw error;
+    }
+    logger.warn({ err: error }, 'Redis does not answer; peeking is off until it does');
+  }
+  return store;
 }
 
 function sqlitePath(dataDir: string): string {
   if (dataDir === ':memory:') return dataDir;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   return join(dataDir, SQLITE_FILE);
+}
+
+async function warnOfEviction(store: RedisStore, logger: Logger): Promise<void> {
+  // A managed Redis may refuse to tell.
+  const [policy] = await store.evictionPolicies().catch(() => []);
+  if (policy === undefined) return;
+  logger.warn({ policy }, 'Redis may evict what is stored here: set its maxmemory-policy to noeviction');
 }

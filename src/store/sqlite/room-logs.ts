@@ -54,15 +54,13 @@ export class SqliteRoomLogs implements RoomLogStore {
 
   async read(roomId: string, after: number, limit: number): Promise<LogEntry[]> {
     const sql = 'SELECT * FROM log_entries WHERE room_id = ? AND position > ? ORDER BY position LIMIT ?';
-    return this.#db.read(() => this.#db.all<EntryRow>(sql, roomId, after, Math.max(0, limit)).map(toEntry));
+    return this.#db.read(() => this.#db.all<EntryRow>(sql, roomId, after, rows(limit)).map(toEntry));
   }
 
   async readLast(roomId: string, upTo: number, limit: number): Promise<LogEntry[]> {
     const sql =
       'SELECT * FROM log_entries WHERE room_id = ? AND position <= ? ORDER BY position DESC LIMIT ?';
-    return this.#db
-      .read(() => this.#db.all<EntryRow>(sql, roomId, upTo, Math.max(0, limit)).map(toEntry))
-      .reverse();
+    return this.#db.read(() => this.#db.all<EntryRow>(sql, roomId, upTo, rows(limit)).map(toEntry)).reverse();
   }
 
   async positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>> {
@@ -163,4 +161,9 @@ export class SqliteRoomLogs implements RoomLogStore {
     const sql = 'SELECT position FROM log_entries WHERE room_id = ? AND event_id = ?';
     return this.#db.get<{ position: number }>(sql, roomId, eventId)?.position;
   }
+}
+
+/** A LIMIT of SQLite: an integer, where a negative one would mean no limit. */
+function rows(limit: number): number {
+  return Math.max(0, Math.min(Math.trunc(limit), Number.MAX_SAFE_INTEGER));
 }

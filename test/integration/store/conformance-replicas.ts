@@ -1,0 +1,120 @@
+import { describe, expect, test } from 'vitest';
+import type { StoredEvent } from '../../../src/store/store.ts';
+import type { Given } from './given.ts';
+import { entry, FIRST, ODD_STRINGS, ROOM, stateEvent } from './samples.ts';
+
+const byId = (events: readonly StoredEvent[]) => events.map((event) => event.eventId).sort();
+
+export function replicaConformance(given: Given): void {
+  describe('replicas', () => {
+    const name = stateEvent('$name', 'm.room.name', '');
+    const alice = stateEvent('$alice', 'm.room.member', '@alice:example.org');
+    const create = stateEvent('$create', 'm.room.create', '');
+
+    test('a room that has none has an empty one', async () => {
+      expect(await given.store.replicas.state(ROOM)).toEqual([]);
+      expect(await given.store.replicas.stateOf(ROOM, [['m.room.name', '']])).toEqual([]);
+      expect(await given.store.replicas.event(ROOM, '$name')).toBeNull();
+    });
+
+    test('adding replaces the keys of the state and keeps the rest', async () => {
+      await given.store.replicas.add(ROOM, [name, alice], [create]);
+      const renamed = stateEvent('$name2', 'm.room.name', '');
+      await given.store.replicas.add(ROOM, [renamed], []);
+      expect(byId(await given.store.replicas.state(ROOM))).toEqual(['$alice', '$name2']);
+      expect(await given.store.replicas.event(ROOM, '$name')).toBeNull();
+      expect(await given.store.replicas.event(ROOM, '$create')).toEqual(create);
+    });
+
+    test('adding the same event again changes nothing', async () => {
+      await given.store.replicas.add(ROOM, [name], [create]);
+      await given.store.replicas.add(ROOM, [name], [create]);
+      expect(await given.store.replicas.state(ROOM)).toEqual([name]);
+      expect(await given.store.replicas.event(ROOM, '$name')).toEqual(name);
+      expect(await given.store.size()).toBe(2);
+    });
+
+    test('replacing leaves only what is given', async () => {
+      await given.store.replicas.add(ROOM, [name, alice], [create]);
+      await given.store.replicas.replace(ROOM, [alice], []);
+      expect(await given.store.replicas.state(ROOM)).toEqual([alice]);
+      expect(await given.store.replicas.event(ROOM, '$create')).toBeNull();
+      await given.store.replicas.replace(ROOM, [], []);
+      expect(await given.store.size()).toBe(0);
+    });
+
+    test('a large replica is replaced in one step', async () => {
+      const members = (round: number) =>
+        Array.from({ length: 5000 }, (_, n) => stateEvent(`$${round}-${n}`, 'm.room.member', `@${n}:x`));
+      await given.store.replicas.replace(ROOM, members(1), members(0));
+      const [, seen] = await Promise.all([
+        given.store.replicas.replace(ROOM, members(2), []),
+        given.store.replicas.state(ROOM),
+      ]);
+      expect(seen).toHaveLength(5000);
+      expect(new Set(seen.map((event) => event.eventId.split('-')[0])).size).toBe(1);
+      expect(await given.store.size()).toBe(5000);
+    });
+
+    test('state is read by keys, those that are missing left out', async () => {
+      await given.store.replicas.add(ROOM, [name, alice], []);
+      const keys = [
+        ['m.room.member', '@alice:example.org'],
+        ['m.room.topic', ''],
+        ['m.room.name', ''],
+      ] as const;
+      expect(byId(await given.store.replicas.stateOf(ROOM, keys))).toEqual(['$alice', '$name']);
+      expect(await given.store.replicas.stateOf(ROOM, [])).toEqual([]);
+    });
+
+    test('an event is found in the log, the state or the auth chain, the log first', async () => {
+      await given.store.replicas.add(ROOM, [name], [create]);
+      const logged = entry('$name', { type: 'm.room.name', stateKey: '', json: '{"amended":1}' });
+      const log = {
+        roomId: ROOM,
+        roomVersion: '10',
+        feed: 'remote',
+        openedAt: 1,
+        firstPosition: FIRST,
+      } as const;
+      await given.store.logs.open(log, { entries: [logged, entry('$message')] });
+      expect(await given.store.replicas.event(ROOM, '$name')).toEqual({ ...name, json: '{"amended":1}' });
+      const message = {
+        eventId: '$message',
+        type: 'm.room.message',
+        stateKey: null,
+        json: entry('$message').json,
+      };
+      expect(await given.store.replicas.event(ROOM, '$message')).toEqual(message);
+      expect(await given.store.replicas.event(ROOM, '$create')).toEqual(create);
+    });
+
+    test('a dropped replica leaves the log', async () => {
+      await given.store.replicas.add(ROOM, [name], [create]);
+      const log = {
+        roomId: ROOM,
+        roomVersion: '10',
+        feed: 'remote',
+        openedAt: 1,
+        firstPosition: FIRST,
+      } as const;
+      await given.store.logs.open(log, { entries: [entry('$a')] });
+      await given.store.replicas.drop(ROOM);
+      expect(await given.store.replicas.state(ROOM)).toEqual([]);
+      expect(await given.store.replicas.event(ROOM, '$a')).not.toBeNull();
+      expect(await given.store.size()).toBe(2);
+    });
+
+    test('rooms, event IDs, types and state keys may be any string', async () => {
+      const events = ODD_STRINGS.map((odd) => stateEvent(odd, odd, odd));
+      for (const odd of ODD_STRINGS) await given.store.replicas.add(odd, events, events);
+      for (const odd of ODD_STRINGS) {
+        expect(byId(await given.store.replicas.state(odd))).toEqual([...ODD_STRINGS].sort());
+        expect(await given.store.replicas.stateOf(odd, [[odd, odd]])).toMatchObject([{ eventId: odd }]);
+        expect((await given.store.replicas.event(odd, odd))?.stateKey).toBe(odd);
+        await given.store.replicas.drop(odd);
+      }
+      expect(await given.store.size()).toBe(0);
+    });
+  });
+}
