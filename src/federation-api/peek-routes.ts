@@ -3,13 +3,13 @@ import type { RequestHandler } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { isRoomId } from '../matrix/ids.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
+import type { JsonObject } from '../matrix/json.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import { sendJson } from './answers.ts';
 import { sendError } from './errors.ts';
 import { type PeekPath, parsePeekPath } from './peek-path.ts';
-import { type Authenticate, rawTarget, readSigned, type SignedRequest } from './signed-request.ts';
+import { type Authenticate, rawTarget, readSigned } from './signed-request.ts';
 
 /** The bodies are `{}`; what else is in them is ignored. */
 const MOST_BODY_BYTES = 65_536;
@@ -17,8 +17,6 @@ const MOST_BODY_BYTES = 65_536;
 export interface PeekRoutesDeps {
   readonly inboundPeeks: Pick<InboundPeeks, 'put' | 'renew' | 'remove' | 'snapshotOnly'>;
   readonly authenticate: Authenticate;
-  /** Whether a server is let in at all, as the homeserver's own list of servers has it. */
-  readonly mayPeek: (server: string) => boolean;
   /** How many times one server may ask for a whole room (`PUT`, `GET`), and in what time. */
   readonly rate: { readonly count: number; readonly perMs: number };
   readonly logger: Logger;
@@ -33,9 +31,11 @@ export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
   const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
     try {
       const request = await readSigned(req, MOST_BODY_BYTES);
-      checkBody(request);
+      const bodyOptional = action === 'remove' || action === 'snapshot';
+      if (request.content === undefined && !bodyOptional) {
+        throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
+      }
       const server = await deps.authenticate(request);
-      if (!deps.mayPeek(server)) throw new MatrixError(403, 'M_FORBIDDEN', 'Your server may not peek here');
       if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
       if (action === 'put' || action === 'snapshot') await consume(limiter, server);
       const body = await run(deps.inboundPeeks, action, server, path);
@@ -72,16 +72,6 @@ function run(
   if (action === 'snapshot' || peekId === null) return peeks.snapshotOnly(server, roomId, versions);
   if (action === 'put') return peeks.put(server, roomId, peekId, versions);
   return action === 'renew' ? peeks.renew(server, roomId, peekId) : peeks.remove(server, roomId, peekId);
-}
-
-/** `PUT` and `POST` carry an object; `DELETE` and `GET` may. */
-function checkBody(request: SignedRequest): void {
-  const optional = request.method === 'DELETE' || request.method === 'GET';
-  if (request.content === undefined) {
-    if (!optional) throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
-  } else if (!isObject(request.content)) {
-    throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object');
-  }
 }
 
 async function consume(limiter: RateLimiterMemory, server: string): Promise<void> {

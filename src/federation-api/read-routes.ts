@@ -15,6 +15,8 @@ import { type Authenticate, authorizationHeaders, rawTarget, readBody, toSigned 
 const READ = /^\/_matrix\/federation\/v1\/(?:event|state|state_ids|event_auth|backfill|get_missing_events)\//;
 /** A question that names at most a few dozen events. Larger ones are for the homeserver alone. */
 const MOST_BODY_BYTES = 65_536;
+/** A server signs with one key or two. */
+const MOST_HEADERS = 5;
 
 export interface ReadRoutesDeps {
   readonly inboundPeeks: Pick<InboundPeeks, 'isPeeking'>;
@@ -55,10 +57,12 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
 async function concernsUs(req: IncomingMessage, deps: ReadRoutesDeps): Promise<boolean> {
   if (req.method === 'GET' ? announcesBody(req) : req.method !== 'POST' || !isSmall(req)) return false;
   try {
-    const [header, ...others] = authorizationHeaders(req);
-    if (header === undefined || others.length > 0) return false;
-    const origin = parseXMatrix(header)?.origin;
-    return origin !== undefined && (await deps.inboundPeeks.isPeeking(origin));
+    const headers = authorizationHeaders(req).slice(0, MOST_HEADERS);
+    const origins = new Set(headers.map((header) => parseXMatrix(header)?.origin));
+    for (const origin of origins) {
+      if (origin !== undefined && (await deps.inboundPeeks.isPeeking(origin))) return true;
+    }
+    return false;
   } catch {
     return false;
   }

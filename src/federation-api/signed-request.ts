@@ -1,34 +1,24 @@
 import type { IncomingMessage } from 'node:http';
-import type { Json } from '../matrix/json.ts';
+import { isObject, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-
-/** A request as its signature covers it. */
-export interface SignedRequest {
-  readonly method: string;
-  /** Path and query, byte for byte. */
-  readonly rawUrl: string;
-  /** Every `Authorization` header, in order. */
-  readonly authorizationHeaders: readonly string[];
-  /** The parsed body; absent where there was none. */
-  readonly content?: Json;
-}
+import type { ReceivedRequest } from '../remote-servers/request-authenticator.ts';
 
 /** Returns the server that signed the request. Rejects with `MatrixError` 401. */
-export type Authenticate = (request: SignedRequest) => Promise<string>;
+export type Authenticate = (request: ReceivedRequest) => Promise<string>;
 
-/** Reads the body, which must be JSON or nothing. Rejects with `MatrixError` 413 and `JsonError`. */
-export async function readSigned(req: IncomingMessage, maxBytes: number): Promise<SignedRequest> {
+/** Reads the body: a JSON object or nothing. Rejects with `MatrixError` 400 and 413, and `JsonError`. */
+export async function readSigned(req: IncomingMessage, maxBytes: number): Promise<ReceivedRequest> {
   return toSigned(req, await readBody(req, maxBytes));
 }
 
-/** The same of a body that has been read. Throws `JsonError`. */
-export function toSigned(req: IncomingMessage, body: Uint8Array): SignedRequest {
+/** The same of a body that has been read. Throws `MatrixError` 400 and `JsonError`. */
+export function toSigned(req: IncomingMessage, body: Uint8Array): ReceivedRequest {
   return {
     method: req.method ?? '',
     rawUrl: rawTarget(req),
     authorizationHeaders: authorizationHeaders(req),
-    ...(body.length > 0 && { content: parseJson(body) }),
+    content: body.length === 0 ? undefined : parseObject(body),
   };
 }
 
@@ -57,6 +47,12 @@ export function authorizationHeaders(req: IncomingMessage): string[] {
 /** The target as it came in, also under a router that has rewritten `url`. */
 export function rawTarget(req: IncomingMessage & { originalUrl?: string }): string {
   return req.originalUrl ?? req.url ?? '';
+}
+
+function parseObject(body: Uint8Array): JsonObject {
+  const content = parseJson(body);
+  if (!isObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object');
+  return content;
 }
 
 function tooLarge(maxBytes: number): MatrixError {

@@ -45,11 +45,17 @@ export class RelayChecks {
 interface Known {
   /** Lists in the order of the log, each in force after its position. The first one begins at 0. */
   readonly acls: { readonly after: number; readonly acl: Acl }[];
-  /** Servers with a joined member: the position after which the homeserver sends to them itself. */
-  readonly joinedAfter: Map<string, number>;
-  /** Servers that a member has left since this was read: whether others remain must be asked. */
-  readonly doubtful: Set<string>;
+  /** Servers with joined members: where the homeserver sends to them itself. */
+  readonly present: Map<string, Presence>;
+  /** Servers that a member has left since this was read, and where: whether others remain must be asked. */
+  readonly doubtful: Map<string, number>;
   scannedTo: number;
+}
+
+/** The last time that a server was in the room: for the events after `after` and before `until`. */
+interface Presence {
+  readonly after: number;
+  readonly until: number;
 }
 
 /**
@@ -70,17 +76,22 @@ class RoomRelayCheck {
     const known = await this.#current(server);
     const now = known.acls.at(-1);
     if (now !== undefined && !now.acl(server)) return [];
-    const joinedAfter = known.joinedAfter.get(server) ?? Number.POSITIVE_INFINITY;
-    return entries.filter(
-      (entry) => entry.position <= joinedAfter && aclBefore(known, entry.position)(server),
-    );
+    const present = known.present.get(server);
+    return entries.filter(({ position }) => !covers(present, position) && aclBefore(known, position)(server));
   }
 
   async #current(server: string): Promise<Known> {
     const known = await this.#advance();
-    if (!known.doubtful.has(server)) return known;
-    this.#known = null;
-    return this.#advance();
+    const left = known.doubtful.get(server);
+    if (left === undefined) return known;
+    if (this.#known !== null && (await this.#known) === known) this.#known = null;
+    const fresh = await this.#advance();
+    const before = known.present.get(server);
+    // Nobody remains: what lay between join and leave has been sent by the homeserver all the same.
+    if (before !== undefined && !fresh.present.has(server)) {
+      fresh.present.set(server, { after: before.after, until: left });
+    }
+    return fresh;
   }
 
   /** One caller at a time reads on; the others wait for the same. */
@@ -101,8 +112,8 @@ class RoomRelayCheck {
     const present = await this.#presentState();
     const known: Known = {
       acls: [],
-      joinedAfter: new Map(),
-      doubtful: new Set(),
+      present: new Map(),
+      doubtful: new Map(),
       scannedTo: 0,
     };
     const members = new Map<string, number | null>();
@@ -118,10 +129,10 @@ class RoomRelayCheck {
       known.scannedTo = entry.position;
     });
     known.acls.unshift({ after: 0, acl: await this.#firstAcl(oldestAcl, present.acl) });
-    known.joinedAfter.clear();
+    known.present.clear();
     known.doubtful.clear();
-    for (const user of present.joined) if (!members.has(user)) note(known.joinedAfter, user, 0);
-    for (const [user, since] of members) if (since !== null) note(known.joinedAfter, user, since - 1);
+    for (const user of present.joined) if (!members.has(user)) note(known.present, user, 0);
+    for (const [user, since] of members) if (since !== null) note(known.present, user, since - 1);
     return known;
   }
 
@@ -185,12 +196,18 @@ function ingest(known: Known, entry: LogEntry): void {
   if (entry.type !== 'm.room.member' || entry.stateKey === null) return;
   const server = serverNameOf(entry.stateKey);
   if (server === null) return;
+  const present = known.present.get(server);
+  const isPresent = present?.until === Number.POSITIVE_INFINITY;
   if (!isJoin(entry)) {
-    if (known.joinedAfter.has(server)) known.doubtful.add(server);
-  } else if (!known.joinedAfter.has(server)) {
+    if (isPresent) known.doubtful.set(server, entry.position);
+  } else if (!isPresent) {
     // The join itself came from that server.
-    known.joinedAfter.set(server, entry.position - 1);
+    known.present.set(server, { after: entry.position - 1, until: Number.POSITIVE_INFINITY });
   }
+}
+
+function covers(presence: Presence | undefined, position: number): boolean {
+  return presence !== undefined && position > presence.after && position < presence.until;
 }
 
 /** The list in force before the event at `position`, so that the event which shuts a server out still tells it. */
@@ -203,9 +220,11 @@ function aclBefore(known: Known, position: number): Acl {
   return found;
 }
 
-function note(joinedAfter: Map<string, number>, userId: string, position: number): void {
+function note(present: Map<string, Presence>, userId: string, after: number): void {
   const server = serverNameOf(userId);
-  if (server !== null) joinedAfter.set(server, Math.min(position, joinedAfter.get(server) ?? position));
+  if (server === null) return;
+  const earliest = Math.min(after, present.get(server)?.after ?? after);
+  present.set(server, { after: earliest, until: Number.POSITIVE_INFINITY });
 }
 
 function isAcl(entry: LogEntry): boolean {

@@ -1,0 +1,186 @@
+import { describe, expect, test } from 'vitest';
+import { HOUR, House, PEER, ROOM } from './house.ts';
+
+function refusal(status: number, errcode: string) {
+  return expect.objectContaining({ status, errcode });
+}
+
+describe('PUT /peek answers', () => {
+  test('the union of fields that peeking servers read', async () => {
+    const house = await House.open();
+    const answer = await house.put();
+    expect(answer).toMatchObject({ peek_id: 'peek1', room_version: '10', renewal_interval: HOUR });
+    expect(answer.latest_event).toMatchObject({ content: { body: 'newest' } });
+    expect(answer.state).toHaveLength(2);
+    expect(answer.auth_chain).toHaveLength(1);
+  });
+
+  test('at most 50 messages, world-readable ones only, oldest first', async () => {
+    const house = await House.open();
+    for (let i = 0; i < 60; i++) house.homeserver.addEvent(`$m${i}`, { content: { body: i } }, i % 2 === 0);
+    for (let i = 60; i < 120; i++) house.homeserver.addEvent(`$m${i}`, { content: { body: i } });
+    const { messages } = await house.put();
+    const bodies = (messages as { content: { body: number } }[]).map((pdu) => pdu.content.body);
+    expect(bodies).toEqual(Array.from({ length: 50 }, (_, i) => 70 + i));
+  });
+
+  test.each(['', 'a b', 'a/b', 'ü', 'x'.repeat(256)])(
+    'bad peek ID %j ⇒ 400 M_UNRECOGNIZED',
+    async (peekId) => {
+      const house = await House.open();
+      await expect(house.put(PEER, peekId)).rejects.toEqual(refusal(400, 'M_UNRECOGNIZED'));
+    },
+  );
+
+  test.each(['a', 'x'.repeat(255), '!room:here.test', 'A-z_0.9=$'])(
+    'peek ID %j is accepted',
+    async (peekId) => {
+      const house = await House.open();
+      await expect(house.put(PEER, peekId)).resolves.toMatchObject({ peek_id: peekId });
+    },
+  );
+
+  test('unknown room ⇒ 404, partial room ⇒ 503', async () => {
+    const house = await House.open();
+    await expect(house.put(PEER, 'p', '!other:here.test')).rejects.toEqual(refusal(404, 'M_NOT_FOUND'));
+    house.homeserver.addRoom('!half:here.test').membership = 'partial';
+    await expect(house.put(PEER, 'p', '!half:here.test')).rejects.toEqual(refusal(503, 'M_UNKNOWN'));
+  });
+
+  test.each(['joined', 'invited', 'shared', 'WORLD_READABLE', 7])(
+    '`joined`/`invited`/`shared` room ⇒ 403, all endpoints; malformed value (%j)',
+    async (value) => {
+      const house = await House.open();
+      house.homeserver.setState(ROOM, 'm.room.history_visibility', '', { history_visibility: value });
+      await expect(house.put()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+      await expect(house.peeks.snapshotOnly(PEER, ROOM, ['10'])).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+      expect(await house.store.inboundPeeks.all()).toEqual([]);
+    },
+  );
+
+  test('encrypted room ⇒ 403; a server that the ACL denies ⇒ 403; our own server ⇒ 403', async () => {
+    const house = await House.open();
+    house.homeserver.setState(ROOM, 'm.room.server_acl', '', { allow: ['*'], deny: ['there.*'] });
+    await expect(house.put()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+    await expect(house.put('else.test')).resolves.toBeDefined();
+    await expect(house.put('here.test')).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+    house.homeserver.setState(ROOM, 'm.room.encryption', '', { algorithm: 'm.megolm.v1.aes-sha2' });
+    await expect(house.put('else.test')).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+  });
+
+  test('a room version that the peer does not name ⇒ 400 with the room version', async () => {
+    const house = await House.open();
+    const put = house.peeks.put(PEER, ROOM, 'p', ['1']);
+    await expect(put).rejects.toMatchObject({
+      status: 400,
+      errcode: 'M_INCOMPATIBLE_ROOM_VERSION',
+      fields: { room_version: '10' },
+    });
+  });
+
+  test('nobody reads rooms here (no reader) ⇒ 404 M_UNRECOGNIZED', async () => {
+    const house = await House.open();
+    house.homeserver.ready = false;
+    await expect(house.put()).rejects.toEqual(refusal(404, 'M_UNRECOGNIZED'));
+  });
+
+  test('an extremity that was not world-readable goes out redacted', async () => {
+    const house = await House.open();
+    house.homeserver.addEvent('$latest', { type: 'm.room.message', content: { body: 'secret' } }, false);
+    expect((await house.put()).latest_event).toMatchObject({ type: 'm.room.message', content: {} });
+  });
+
+  test('a room that closes while it is read ⇒ 403, and nothing stays registered', async () => {
+    const house = await House.open();
+    house.homeserver.duringSnapshot = async () => {
+      house.homeserver.setState(ROOM, 'm.room.history_visibility', '', { history_visibility: 'shared' });
+    };
+    await expect(house.put()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+    expect(await house.store.inboundPeeks.cursors()).toEqual([]);
+    expect(house.released).toEqual([ROOM]);
+  });
+});
+
+describe('registration', () => {
+  test('the same PUT again is a renewal, with the same answer and one peek', async () => {
+    const house = await House.open();
+    const first = await house.put();
+    await house.settle(HOUR / 2);
+    expect(await house.put()).toEqual(first);
+    const peeks = await house.store.inboundPeeks.all();
+    expect(peeks).toHaveLength(1);
+    expect(peeks[0]?.renewedAt).toBe(house.clock.now());
+  });
+
+  test('a snapshot registers nothing', async () => {
+    const house = await House.open();
+    const answer = await house.peeks.snapshotOnly(PEER, ROOM, ['10']);
+    expect(answer).not.toHaveProperty('peek_id');
+    expect(answer).toHaveProperty('state');
+    expect(await house.store.size()).toBe(0);
+  });
+
+  test('10 000 peeks from one origin ⇒ quota 429 (a renewal still passes)', async () => {
+    const house = await House.open({ maxPerServer: 2 });
+    await house.put(PEER, 'a');
+    await house.put(PEER, 'b');
+    await expect(house.put(PEER, 'c')).rejects.toMatchObject({
+      status: 429,
+      fields: { retry_after_ms: expect.any(Number) },
+    });
+    await expect(house.put(PEER, 'a')).resolves.toBeDefined();
+    await expect(house.put('else.test', 'c')).resolves.toBeDefined();
+  });
+
+  test('peeks of all servers together have a quota too', async () => {
+    const house = await House.open({ maxTotal: 2 });
+    await house.put('a.test');
+    await house.put('b.test');
+    await expect(house.put('c.test')).rejects.toEqual(refusal(429, 'M_LIMIT_EXCEEDED'));
+  });
+
+  test('a hundred servers that peek a room cost one snapshot', async () => {
+    const house = await House.open();
+    await Promise.all(Array.from({ length: 100 }, (_, i) => house.put(`s${i}.test`)));
+    expect(house.homeserver.snapshots).toBe(1);
+  });
+
+  test('an event that arrives while the room is read is relayed: nothing falls between', async () => {
+    const house = await House.open();
+    house.homeserver.duringSnapshot = () => house.append(ROOM, ['meanwhile']);
+    await house.put();
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['meanwhile']);
+  });
+
+  test('renew prolongs and names the interval; DELETE ends; both answer 404 for an unknown peek', async () => {
+    const house = await House.open();
+    await house.put();
+    await house.settle(HOUR / 2);
+    expect(await house.peeks.renew(PEER, ROOM, 'peek1')).toEqual({ renewal_interval: HOUR });
+    await expect(house.peeks.renew(PEER, ROOM, 'other')).rejects.toEqual(refusal(404, 'M_NOT_FOUND'));
+    await expect(house.peeks.renew('else.test', ROOM, 'peek1')).rejects.toEqual(refusal(404, 'M_NOT_FOUND'));
+    expect(await house.peeks.remove(PEER, ROOM, 'peek1')).toEqual({});
+    await expect(house.peeks.remove(PEER, ROOM, 'peek1')).rejects.toEqual(refusal(404, 'M_NOT_FOUND'));
+    expect(house.released).toEqual([ROOM]);
+  });
+
+  test('renew ⇒ 403 once the ACL denies the server', async () => {
+    const house = await House.open();
+    await house.put();
+    house.homeserver.setState(ROOM, 'm.room.server_acl', '', { allow: ['*'], deny: [PEER] });
+    await expect(house.peeks.renew(PEER, ROOM, 'peek1')).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+  });
+
+  test('a room is released only when its last reader is gone', async () => {
+    const house = await House.open();
+    await house.put(PEER, 'a');
+    await house.put(PEER, 'b');
+    await house.put('else.test');
+    await house.peeks.remove(PEER, ROOM, 'a');
+    await house.peeks.remove('else.test', ROOM, 'peek1');
+    expect(house.released).toEqual([]);
+    await house.peeks.remove(PEER, ROOM, 'b');
+    expect(house.released).toEqual([ROOM]);
+  });
+});

@@ -1,0 +1,202 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { PeerReads } from '../../../src/inbound-peeks/peer-reads.ts';
+import { eventIdOf } from '../../../src/matrix/event-id.ts';
+import type { JsonObject } from '../../../src/matrix/json.ts';
+import { roomVersion } from '../../../src/matrix/room-versions.ts';
+import { House, PEER, ROOM } from './house.ts';
+
+const V1 = '/_matrix/federation/v1';
+const room = encodeURIComponent(ROOM);
+
+let house: House;
+let reads: PeerReads;
+
+/** An event that the homeserver holds, with the ID that it has by its hash. */
+function event(body: string, visible: boolean, fields: JsonObject = {}): { id: string; pdu: JsonObject } {
+  const rules = roomVersion('10');
+  if (rules === undefined) throw new Error('room version 10 is known');
+  const pdu = {
+    type: 'm.room.message',
+    room_id: ROOM,
+    sender: '@a:here.test',
+    depth: 1,
+    origin_server_ts: 1,
+  };
+  const whole = {
+    ...pdu,
+    auth_events: [],
+    prev_events: [],
+    hashes: { sha256: body },
+    content: { body },
+    ...fields,
+  };
+  const id = eventIdOf(whole, rules);
+  house.homeserver.addEvent(id, whole, visible);
+  return { id, pdu: whole };
+}
+
+function script(path: string, answer: JsonObject): string {
+  house.homeserver.selfAnswers.set(path, answer);
+  return path;
+}
+
+async function serve(
+  method: string,
+  path: string,
+  body?: JsonObject,
+  origin = PEER,
+): Promise<JsonObject | null> {
+  const answer = await reads.serve(origin, method, path, body);
+  return answer === null ? null : (JSON.parse(answer.body.toString()) as JsonObject);
+}
+
+function contents(list: unknown): unknown[] {
+  return (list as JsonObject[]).map((pdu) => pdu.content);
+}
+
+beforeEach(async () => {
+  house = await House.open();
+  reads = new PeerReads(house);
+  await house.put();
+});
+
+describe('event', () => {
+  test('whole where it was world-readable, else redacted as homeservers do', async () => {
+    for (const [visible, content] of [
+      [true, { body: 'open' }],
+      [false, {}],
+    ] as const) {
+      const { id, pdu } = event('open', visible);
+      const path = script(`${V1}/event/${encodeURIComponent(id)}`, { origin: 'here.test', pdus: [pdu] });
+      const answer = await serve('GET', path);
+      expect(contents(answer?.pdus)).toEqual([content]);
+      house.homeserver.events.delete(id);
+    }
+  });
+
+  test('state that is older than the opening of the room goes out whole, replaced state does not', async () => {
+    const topic = { type: 'm.room.topic', state_key: '' };
+    const now = event('now', false, topic);
+    const old = event('old', false, topic);
+    house.homeserver.setState(ROOM, 'm.room.topic', '', { body: 'now' });
+    const current = house.homeserver.rooms.get(ROOM)?.state.get('m.room.topic ');
+    if (current !== undefined) current.event_id = now.id;
+    for (const [{ id, pdu }, content] of [
+      [now, { body: 'now' }],
+      [old, {}],
+    ] as const) {
+      const path = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+      expect(contents((await serve('GET', path))?.pdus)).toEqual([content]);
+    }
+  });
+
+  test('the auth chain of the present state goes out whole', async () => {
+    const old = event('x', false, {
+      type: 'm.room.power_levels',
+      state_key: '',
+      content: { users: {}, extra: 1 },
+    });
+    script(`${V1}/state_ids/${room}?event_id=%24latest`, { pdu_ids: [], auth_chain_ids: [old.id] });
+    const path = script(`${V1}/event/${encodeURIComponent(old.id)}`, { pdus: [old.pdu] });
+    expect(contents((await serve('GET', path))?.pdus)).toEqual([{ users: {}, extra: 1 }]);
+  });
+
+  test('an event of a room that the server does not peek is left to the homeserver', async () => {
+    const { id, pdu } = event('other', true, { room_id: '!other:here.test' });
+    const path = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+    expect(await serve('GET', path)).toBeNull();
+  });
+});
+
+describe('who may read', () => {
+  test('a server without a peek is left to the homeserver, and nothing is asked', async () => {
+    expect(await serve('GET', `${V1}/state/${room}?event_id=%24latest`, undefined, 'else.test')).toBeNull();
+    await house.peeks.remove(PEER, ROOM, 'peek1');
+    expect(await serve('GET', `${V1}/state/${room}?event_id=%24latest`)).toBeNull();
+    expect(house.homeserver.selfRequests).toEqual([]);
+  });
+
+  test.each(['shared', 'joined', 'invited'])('a room that has become %s ⇒ 403', async (value) => {
+    house.homeserver.setState(ROOM, 'm.room.history_visibility', '', { history_visibility: value });
+    const read = serve('GET', `${V1}/backfill/${room}?v=%24latest&limit=10`);
+    await expect(read).rejects.toMatchObject({ status: 403 });
+  });
+
+  test('a server that the ACL denies by now ⇒ 403', async () => {
+    house.homeserver.setState(ROOM, 'm.room.server_acl', '', { allow: ['*'], deny: [PEER] });
+    const read = serve('GET', `${V1}/state_ids/${room}?event_id=%24latest`);
+    await expect(read).rejects.toMatchObject({ status: 403 });
+  });
+});
+
+describe('state', () => {
+  test.each(['state', 'state_ids'])(
+    '%s at a world-readable event, as the homeserver gives it',
+    async (kind) => {
+      const path = script(`${V1}/${kind}/${room}?event_id=%24latest`, {
+        pdu_ids: ['$a'],
+        auth_chain_ids: [],
+      });
+      expect(await serve('GET', path)).toEqual({ pdu_ids: ['$a'], auth_chain_ids: [] });
+    },
+  );
+
+  test.each(['state', 'state_ids'])('%s at an event that was not world-readable ⇒ 403', async (kind) => {
+    const { id } = event('secret', false);
+    const path = script(`${V1}/${kind}/${room}?event_id=${encodeURIComponent(id)}`, { pdu_ids: [] });
+    await expect(serve('GET', path)).rejects.toMatchObject({ status: 403 });
+  });
+
+  test('what state_ids named may be fetched whole', async () => {
+    const replaced = event('then', false, { type: 'm.room.topic', state_key: '' });
+    const ids = script(`${V1}/state_ids/${room}?event_id=%24latest`, {
+      pdu_ids: [replaced.id],
+      auth_chain_ids: [],
+    });
+    const path = script(`${V1}/event/${encodeURIComponent(replaced.id)}`, { pdus: [replaced.pdu] });
+    await serve('GET', ids);
+    expect(contents((await serve('GET', path))?.pdus)).toEqual([{ body: 'then' }]);
+  });
+
+  test('event_auth of what was not world-readable ⇒ 403, of what was: as the homeserver gives it', async () => {
+    const { id } = event('secret', false);
+    const secret = script(`${V1}/event_auth/${room}/${encodeURIComponent(id)}`, { auth_chain: [] });
+    await expect(serve('GET', secret)).rejects.toMatchObject({ status: 403 });
+    const open = script(`${V1}/event_auth/${room}/%24latest`, { auth_chain: [{ type: 'm.room.create' }] });
+    expect(await serve('GET', open)).toEqual({ auth_chain: [{ type: 'm.room.create' }] });
+  });
+});
+
+describe('history', () => {
+  test('backfill: at most 100, each event judged for itself', async () => {
+    const events = Array.from({ length: 120 }, (_, i) => event(`${i}`, i % 3 !== 0));
+    script(`${V1}/backfill/${room}?v=%24latest&limit=100`, { pdus: events.map(({ pdu }) => pdu) });
+    const answer = await serve('GET', `${V1}/backfill/${room}?v=$latest&limit=5000`);
+    expect(contents(answer?.pdus)).toEqual(
+      Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? {} : { body: `${i}` })),
+    );
+  });
+
+  test('get_missing_events: at most 20, unknown keys are not passed on', async () => {
+    const events = [event('open', true), event('secret', false)];
+    const path = script(`${V1}/get_missing_events/${room}`, { events: events.map(({ pdu }) => pdu) });
+    const body = { earliest_events: ['$a', 7], latest_events: ['$b'], limit: 1000, min_depth: 3, other: 1 };
+    expect(contents((await serve('POST', path, body))?.events)).toEqual([{ body: 'open' }, {}]);
+    expect(house.homeserver.selfRequests.at(-1)?.body).toEqual({
+      earliest_events: ['$a'],
+      latest_events: ['$b'],
+      limit: 20,
+      min_depth: 3,
+    });
+  });
+
+  test.each([
+    ['GET', `${V1}/backfill/${room}/more?v=x`],
+    ['GET', `${V1}/make_join/${room}/@u:there.test`],
+    ['POST', `${V1}/event/$x`],
+    ['GET', `${V1}/event/%zz`],
+    ['GET', `${V1}/state/${room}`],
+  ])('%s %s is none of ours', async (method, path) => {
+    expect(await serve(method, path, {})).toBeNull();
+  });
+});
