@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import express, { type Request, type Response, Router } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
-import { callerOf, rawQuery } from '../client-sync/sync-request.ts';
+import { callerOf, forwardedFor, rawQuery } from '../client-sync/sync-request.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
@@ -12,7 +12,6 @@ import type { Peeking } from '../peeking/peeking.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import { sendFailure } from './errors.ts';
-import { forwardedFor } from './forwarded-for.ts';
 
 export interface ClientRouterDeps {
   readonly homeserver: Homeserver;
@@ -29,7 +28,8 @@ const MOST_SERVERS = 50;
 
 /** The paths of MSC2753, under the prefixes that clients use. */
 export const PEEK_PATH = /^\/_matrix\/client\/(?:r0|v3|unstable\/org\.matrix\.msc2753)\/peek\/([^/]+)$/;
-export const UNPEEK_PATH = /^\/_matrix\/client\/(?:r0|v3|unstable\/org\.matrix\.msc2753)\/rooms\/([^/]+)\/unpeek$/;
+export const UNPEEK_PATH =
+  /^\/_matrix\/client\/(?:r0|v3|unstable\/org\.matrix\.msc2753)\/rooms\/([^/]+)\/unpeek$/;
 
 /** `POST /peek/{roomIdOrAlias}` and `POST /rooms/{roomId}/unpeek`. */
 export function createClientRouter(deps: ClientRouterDeps): Router {
@@ -37,7 +37,10 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
   const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
   const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
 
-  const route = (path: RegExp, handle: (req: Request, who: Identity, room: string) => Promise<JsonObject>) => {
+  const route = (
+    path: RegExp,
+    handle: (req: Request, who: Identity, room: string) => Promise<JsonObject>,
+  ) => {
     return async (req: Request, res: Response): Promise<void> => {
       try {
         const who = await deps.homeserver.whoami(callerOf(req, forwardedFor(req, deps.trusted)));
@@ -118,7 +121,8 @@ async function spend(limiter: RateLimiterMemory, userId: string): Promise<void> 
 /** What express or its body reader throws before a route is reached. */
 function refusedByExpress(error: unknown): unknown {
   if (!(error instanceof Error) || !('status' in error)) return error;
-  if (error.status === 413) return new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${MOST_BODY_BYTES} bytes`);
+  if (error.status === 413)
+    return new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${MOST_BODY_BYTES} bytes`);
   if (error.status === 400) return new MatrixError(400, 'M_INVALID_PARAM', 'The request is malformed');
   return error;
 }

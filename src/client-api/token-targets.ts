@@ -1,7 +1,7 @@
 import { rawQuery, replaceParameter } from '../client-sync/sync-request.ts';
 import { unwrapToken } from '../client-sync/sync-token.ts';
 
-const CLIENT = String.raw`^/_matrix/client/(?:r0|v1|v3|unstable|api/v1)`;
+const CLIENT = `^/_matrix/client/(?:r0|v1|v3|unstable|api/v1)`;
 
 /** Every place besides `/sync` that takes a stream token of the `/sync` family, with its parameters. */
 const PLACES: readonly { readonly path: RegExp; readonly parameters: readonly string[] }[] = [

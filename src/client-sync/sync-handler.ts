@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import { homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
 import { type RawForwarder, readWhole, type WholeResponse } from '../forward/raw-forwarder.ts';
+import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
 import { deviceOf } from '../peeking/peeking.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -9,7 +10,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekingSync } from './peeking-sync.ts';
-import { callerOf, readSyncRequest, type SyncRequest } from './sync-request.ts';
+import { callerOf, forwardedFor, readSyncRequest, type SyncRequest } from './sync-request.ts';
 
 export interface SyncHandlerDeps {
   readonly forwarder: RawForwarder;
@@ -20,6 +21,7 @@ export interface SyncHandlerDeps {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  readonly trusted: TrustedProxies;
 }
 
 /** How long an answer that is there waits to learn who asked for it. */
@@ -90,7 +92,7 @@ export class SyncHandler {
   /** Who is calling, or null if the homeserver does not say so in time. */
   async #identify(req: IncomingMessage, upstream: Promise<unknown>): Promise<Identity | null> {
     const identity = this.#deps.homeserver
-      .whoami(callerOf(req, req.socket.remoteAddress ?? null))
+      .whoami(callerOf(req, forwardedFor(req, this.#deps.trusted)))
       .catch(() => null);
     const tooLate = upstream.then(
       () => this.#deps.clock.sleep(IDENTITY_GRACE_MS).then(() => null),

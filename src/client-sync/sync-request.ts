@@ -1,4 +1,6 @@
 import type { IncomingMessage } from 'node:http';
+import { forwardedHeaders } from '../forward/request-hygiene.ts';
+import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Caller } from '../homeserver/homeserver.ts';
 import { type OurPart, unwrapToken } from './sync-token.ts';
 
@@ -44,6 +46,13 @@ export function callerOf(req: IncomingMessage, forwardedFor: string | null): Cal
     userAgent: req.headers['user-agent'] ?? null,
     forwardedFor,
   };
+}
+
+/** Who the client is, as the homeserver is told in `X-Forwarded-For`. */
+export function forwardedFor(req: IncomingMessage, trusted: TrustedProxies): string | null {
+  const headers = forwardedHeaders(req, trusted);
+  const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === 'x-forwarded-for');
+  return at === -1 ? null : (headers[at + 1] ?? null);
 }
 
 export function rawQuery(url: string): string {

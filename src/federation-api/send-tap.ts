@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { RoomQueues } from '../feeds/room-queues.ts';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import { RoomQueues } from '../feeds/room-queues.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Json } from '../matrix/json.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
@@ -71,7 +71,10 @@ export class SendTap {
   }
 
   /** The transaction and who really sent it; null when the homeserver has to judge it. */
-  async #read(req: IncomingMessage, body: Buffer): Promise<{ origin: string; transaction: Transaction } | null> {
+  async #read(
+    req: IncomingMessage,
+    body: Buffer,
+  ): Promise<{ origin: string; transaction: Transaction } | null> {
     try {
       const signed = toSigned(req, body);
       const transaction = readTransaction(signed.content as Json | undefined);
@@ -113,11 +116,16 @@ export class SendTap {
 
   async #onTheSide(origin: string, transaction: Transaction): Promise<void> {
     const { store, outbound, logger } = this.#deps;
-    const peeked = new Map([...transaction.rooms].filter(([roomId]) => outbound.peeksThrough(roomId, origin)));
+    const peeked = new Map(
+      [...transaction.rooms].filter(([roomId]) => outbound.peeksThrough(roomId, origin)),
+    );
     try {
       await this.#ingest(origin, { ...transaction, rooms: peeked });
     } catch (error) {
-      logger.warn({ server: origin, reason: String(error) }, 'peeked events of a forwarded transaction could not be stored; their rooms will catch up');
+      logger.warn(
+        { server: origin, reason: String(error) },
+        'peeked events of a forwarded transaction could not be stored; their rooms will catch up',
+      );
       for (const roomId of peeked.keys()) {
         await store.logs.setFeed(roomId, { needsCatchUp: true }).catch(() => undefined);
       }

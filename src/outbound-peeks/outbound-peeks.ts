@@ -134,6 +134,10 @@ export class OutboundPeeks {
     return false;
   }
 
+  isPeeked(roomId: string): boolean {
+    return this.#live.has(roomId) || this.#subscribing.has(roomId);
+  }
+
   /** How many rooms are peeked into, for health. */
   get count(): number {
     return this.#live.size;

@@ -13,7 +13,7 @@ export interface RoomReadersDeps {
   readonly store: Store;
   readonly residentFeeds: ResidentFeeds;
   readonly outbound: OutboundPeeks;
-  readonly inbound: () => InboundPeeks;
+  readonly inbound: InboundPeeks;
   readonly queues: RoomQueues;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -67,8 +67,54 @@ export class RoomReaders {
     for (const peek of await store.devicePeeks.ofRoom(log.roomId)) {
       await store.devicePeeks.end(peek, { at: clock.now(), reason: 'closed', position: log.closed.at });
     }
-    await inbound().roomClosed(log.roomId, log.closed.at);
+    await inbound.roomClosed(log.roomId, log.closed.at);
     await this.release(log.roomId);
+  }
+
+  /** The same where nobody waits for it; the next sweep makes up for a failure. */
+  async releaseQuietly(roomId: string): Promise<void> {
+    try {
+      await this.release(roomId);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { room: roomId, reason: String(error) },
+        'a room that nobody reads could not be let go; the next sweep does it',
+      );
+    }
+  }
+
+  /** Our homeserver is no longer in the room: it shows nothing more, and its peeks end where it stood. */
+  async left(roomId: string): Promise<void> {
+    try {
+      const { store } = this.#deps;
+      await store.logs.append(roomId, { entries: [], close: { reason: 'left' } });
+      const log = await store.logs.get(roomId);
+      if (log !== null) await this.closed(log);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { room: roomId, reason: String(error) },
+        'the peeks of a room that was left could not be ended; the next sweep does it',
+      );
+    }
+  }
+
+  /** Ends the peeks of rooms as soon as their logs close. Returns the way to stop. */
+  watchClosing(): () => void {
+    return this.#deps.store.subscribe((notice) => {
+      if (notice.kind === 'log') void this.#endIfClosed(notice.roomId);
+    });
+  }
+
+  async #endIfClosed(roomId: string): Promise<void> {
+    try {
+      const log = await this.#deps.store.logs.get(roomId);
+      if (log !== null && log.closed !== null) await this.closed(log);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { room: roomId, reason: String(error) },
+        'the peeks of a closed room could not be ended; the next sweep does it',
+      );
+    }
   }
 
   /** After a start: feeds that are needed run again, logs that nothing points at go. */

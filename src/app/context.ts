@@ -1,0 +1,258 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { JoinWatch } from '../client-api/join-watch.ts';
+import { createClientRouter } from '../client-api/router.ts';
+import { DeviceFilters } from '../client-sync/device-filters.ts';
+import { DeviceSectionReader } from '../client-sync/device-sections.ts';
+import { HeldSyncs } from '../client-sync/held-syncs.ts';
+import { Joins } from '../client-sync/joins.ts';
+import { PeekLedger } from '../client-sync/peek-ledger.ts';
+import { PeekingSync } from '../client-sync/peeking-sync.ts';
+import { RoomSections } from '../client-sync/room-sections.ts';
+import { SyncHandler } from '../client-sync/sync-handler.ts';
+import { UpstreamPolls } from '../client-sync/upstream-polls.ts';
+import type { Config } from '../config/config.ts';
+import { DevicePeeks } from '../device-peeks/device-peeks.ts';
+import { createFederationRouter } from '../federation-api/router.ts';
+import { SendTap } from '../federation-api/send-tap.ts';
+import type { Authenticate } from '../federation-api/signed-request.ts';
+import { RemoteFeed } from '../feeds/remote-feed.ts';
+import { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import { RoomQueues } from '../feeds/room-queues.ts';
+import { createPassThrough } from '../forward/pass-through.ts';
+import { RawForwarder } from '../forward/raw-forwarder.ts';
+import { TrustedProxies } from '../forward/trusted-proxies.ts';
+import { createUpstream } from '../forward/upstream.ts';
+import { createHomeserver } from '../homeserver/synapse-homeserver.ts';
+import { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
+import { PeerReads } from '../inbound-peeks/peer-reads.ts';
+import { isObject } from '../matrix/json.ts';
+import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import { Peeking } from '../peeking/peeking.ts';
+import { Residency } from '../peeking/residency.ts';
+import { RoomReaders } from '../peeking/room-readers.ts';
+import { Sweeps } from '../peeking/sweeps.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import { createMetrics } from '../platform/metrics.ts';
+import type { Random } from '../platform/random.ts';
+import { RequestAuthenticator } from '../remote-servers/request-authenticator.ts';
+import { RoomWakes } from '../rooms/room-wakes.ts';
+import { StateAt } from '../rooms/state-at.ts';
+import type { Store } from '../store/store.ts';
+import { HomeserverWatch } from './homeserver-watch.ts';
+import { PeekingSwitch } from './peeking-switch.ts';
+import { createRemoteServers } from './remote-servers.ts';
+import { createRouteTable } from './route-table.ts';
+
+export interface Surroundings {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+/** Peeks of all servers together; a room's cursor is a few hundred bytes. */
+const MOST_INBOUND_PEEKS = 100_000;
+
+/** Every object of the proxy, built once, by hand, from the ground floor up. */
+export type Context = ReturnType<typeof createContext>;
+
+export function createContext(config: Config, { store, clock, random, logger }: Surroundings) {
+  const metrics = createMetrics({ processMetrics: true });
+  const { serverName } = config;
+  // Named so that a process which comes back after a crash takes up its own leases at once.
+  const owner = `${hostname()}/${config.listen.host}:${config.listen.port}`;
+
+  const trusted = new TrustedProxies(config.trustedProxies ?? []);
+  const upstream = createUpstream(config.homeserverUrl);
+  const forwarder = new RawForwarder(upstream, trusted);
+  const passThrough = createPassThrough(config.homeserverUrl, trusted);
+
+  const homeserver = createHomeserver({
+    url: config.homeserverUrl,
+    serverName,
+    signingKeyText: readFileSync(config.signingKeyPath, 'utf8'),
+    reader: readerOf(config),
+    clock,
+    logger,
+  });
+  const {
+    remote,
+    keys,
+    domains,
+    close: closeRemote,
+  } = createRemoteServers(config, {
+    homeserver,
+    signingKey: homeserver.signingKey,
+    clock,
+    random,
+    metrics,
+  });
+  const authenticator = new RequestAuthenticator({ serverName, domains, keyRing: keys, clock });
+  const authenticate: Authenticate = (request) =>
+    authenticator.authenticate({
+      ...request,
+      content: isObject(request.content) ? request.content : undefined,
+    });
+
+  const wakes = new RoomWakes(store);
+  const queues = new RoomQueues();
+  const residentFeeds: ResidentFeeds = new ResidentFeeds({
+    store,
+    homeserver,
+    clock,
+    logger,
+    metrics,
+    owner,
+    left: (roomId) => void readers.left(roomId),
+  });
+  const remoteFeed = new RemoteFeed({ store, remote, keys, clock, logger, metrics });
+  const devicePeeks = new DevicePeeks(store, clock, {
+    perDevice: config.maxPerDevice,
+    expireAfterMs: config.expireAfter,
+  });
+  const outbound = new OutboundPeeks({
+    store,
+    remote,
+    keys,
+    feed: remoteFeed,
+    clock,
+    random,
+    logger,
+    serverName,
+  });
+  const inbound: InboundPeeks = new InboundPeeks({
+    store,
+    homeserver,
+    remote,
+    clock,
+    random,
+    logger,
+    serverName,
+    limits: {
+      maxPerServer: config.maxPerServer,
+      maxTotal: MOST_INBOUND_PEEKS,
+      renewalIntervalMs: config.renewalInterval,
+    },
+    openLog: (roomId) => readers.openForServer(roomId),
+    released: (roomId) => void readers.releaseQuietly(roomId),
+  });
+  const readers = new RoomReaders({ store, residentFeeds, outbound, inbound, queues, clock, logger });
+  const peeking = new Peeking({
+    store,
+    homeserver,
+    residentFeeds,
+    outbound,
+    devicePeeks,
+    readers,
+    clock,
+    logger,
+  });
+  const residency = new Residency(homeserver, clock);
+  const sweeps = new Sweeps({
+    store,
+    peeking,
+    readers,
+    inbound,
+    outbound,
+    clock,
+    logger,
+    owner,
+    expireAfterMs: config.expireAfter,
+  });
+
+  const held = new HeldSyncs();
+  const polls = new UpstreamPolls(clock);
+  const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+  const peekingSync = new PeekingSync({
+    forwarder,
+    store,
+    devicePeeks,
+    sections: new DeviceSectionReader(store, rooms, logger),
+    filters: new DeviceFilters(homeserver),
+    ledger: new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync: config.sincelessSync }),
+    joins: new Joins(store, peeking),
+    wakes,
+    polls,
+    held,
+    metrics,
+    logger,
+    tokenMode: () => (watch.report?.groupsFieldAccepted === false ? 'suffix' : 'ninth-field'),
+  });
+  const sync = new SyncHandler({
+    forwarder,
+    homeserver,
+    devicePeeks,
+    peekingSync,
+    held,
+    clock,
+    metrics,
+    logger,
+    trusted,
+  });
+
+  const peekingSwitch = new PeekingSwitch();
+  const watch = new HomeserverWatch({ probe: () => homeserver.probe(), peekingSwitch, clock, logger });
+  const handle = createRouteTable({
+    forwarder,
+    passThrough,
+    sync,
+    sendTap: new SendTap({
+      forwarder,
+      authenticate,
+      outbound,
+      feed: remoteFeed,
+      residency,
+      store,
+      metrics,
+      logger,
+      serverName,
+    }),
+    clientRouter: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
+    federationRouter: createFederationRouter({
+      inboundPeeks: inbound,
+      peerReads: new PeerReads({ store, homeserver }),
+      authenticate,
+      rate: config.rateLimit,
+      forwarder,
+      logger,
+    }),
+    joinWatch: new JoinWatch(homeserver, outbound, residency),
+    peekingSwitch,
+    logger,
+    clock,
+    random,
+  });
+
+  return {
+    store,
+    homeserver,
+    metrics,
+    residentFeeds,
+    devicePeeks,
+    outbound,
+    inbound,
+    readers,
+    sweeps,
+    held,
+    peekingSwitch,
+    watch,
+    handle,
+    /** Ends what runs by itself; the store is the caller's. */
+    async close(): Promise<void> {
+      watch.stop();
+      polls.close();
+      await Promise.all([inbound.stop(), residentFeeds.stopAll()]);
+      wakes.close();
+      passThrough.close();
+      await Promise.all([upstream.destroy(), homeserver.close(), closeRemote()]);
+    },
+  };
+}
+
+function readerOf(config: Config) {
+  if (config.reader === null) return null;
+  if (config.reader.kind === 'token') return { kind: 'token' as const, token: config.reader.token.reveal() };
+  return { kind: 'registration' as const, text: readFileSync(config.reader.path, 'utf8') };
+}

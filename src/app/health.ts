@@ -1,0 +1,107 @@
+import type { HeldSyncs } from '../client-sync/held-syncs.ts';
+import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { Store } from '../store/store.ts';
+import type { PeekingSwitch } from './peeking-switch.ts';
+
+export interface HealthDeps {
+  readonly store: Store;
+  readonly residentFeeds: ResidentFeeds;
+  readonly outbound: OutboundPeeks;
+  readonly held: HeldSyncs;
+  readonly peekingSwitch: PeekingSwitch;
+  readonly readerReady: () => boolean;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly version: string;
+  readonly startedAt: number;
+}
+
+export interface Health {
+  /** `ok`; `degraded`: some peeking does not work; `red`: none does. The pass-through goes on in all three. */
+  readonly status: 'ok' | 'degraded' | 'red';
+  readonly version: string;
+  readonly uptime_seconds: number;
+  readonly homeserver: {
+    readonly peeking: boolean;
+    readonly problem?: string;
+    readonly advice?: string;
+    readonly reader: boolean;
+  };
+  readonly store: { readonly kind: string; readonly up: boolean; readonly problem?: string };
+  readonly feeds: {
+    readonly resident: number;
+    readonly remote: number;
+    readonly troubled: readonly unknown[];
+  };
+  readonly peeks: {
+    readonly device: number | null;
+    readonly inbound: number | null;
+    readonly outbound: number;
+  };
+  readonly held_syncs: number;
+}
+
+/** Asks everything now: a real round trip to the store, the state of every feed, the numbers of peeks. */
+export async function readHealth(deps: HealthDeps): Promise<Health> {
+  const { store, residentFeeds, outbound, peekingSwitch, metrics } = deps;
+  const storeProblem = await problemOf(store.ping());
+  const counts = storeProblem === null ? await countPeeks(store) : { device: null, inbound: null };
+  const feeds = residentFeeds.status();
+  const off = peekingSwitch.off;
+  const reader = deps.readerReady();
+  const degraded = !reader || feeds.troubled.length > 0;
+
+  metrics.storeUp.set(storeProblem === null ? 1 : 0);
+  metrics.homeserverUp.set(off === null ? 1 : 0);
+  metrics.feedsRunning.set({ feed: 'resident' }, feeds.running);
+  metrics.feedsRunning.set({ feed: 'remote' }, outbound.count);
+  metrics.outboundPeeks.set(outbound.count);
+  if (counts.device !== null) metrics.devicePeeks.set(counts.device);
+  if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
+
+  return {
+    status: off !== null || storeProblem !== null ? 'red' : degraded ? 'degraded' : 'ok',
+    version: deps.version,
+    uptime_seconds: Math.round((deps.clock.now() - deps.startedAt) / 1000),
+    homeserver: {
+      peeking: off === null,
+      ...(off === null ? {} : { problem: off.reason, advice: off.advice }),
+      ...(reader || off !== null
+        ? {}
+        : {
+            advice:
+              "Peeking into this homeserver's own rooms is off: set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN).",
+          }),
+      reader,
+    },
+    store: {
+      kind: store.kind,
+      up: storeProblem === null,
+      ...(storeProblem === null ? {} : { problem: storeProblem }),
+    },
+    feeds: { resident: feeds.running, remote: outbound.count, troubled: feeds.troubled },
+    peeks: { ...counts, outbound: outbound.count },
+    held_syncs: deps.held.count,
+  };
+}
+
+async function countPeeks(store: Store): Promise<{ device: number | null; inbound: number | null }> {
+  try {
+    const [device, inbound] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.all()]);
+    return { device: device.filter((peek) => peek.ended === null).length, inbound: inbound.length };
+  } catch {
+    return { device: null, inbound: null };
+  }
+}
+
+async function problemOf(promise: Promise<void>): Promise<string | null> {
+  try {
+    await promise;
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

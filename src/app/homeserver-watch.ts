@@ -1,0 +1,78 @@
+import type { HomeserverReport } from '../homeserver/probe.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { PeekingSwitch } from './peeking-switch.ts';
+
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 10_000;
+/** While all is well the homeserver is looked at again after this time. */
+const AGAIN_MS = 60_000;
+
+/**
+ * Waits for the homeserver, and looks again from time to time: peeking is on while it answers with the name and
+ * the key that we were told, and off otherwise.
+ */
+export class HomeserverWatch {
+  readonly #probe: () => Promise<HomeserverReport>;
+  readonly #switch: PeekingSwitch;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #abort = new AbortController();
+  /** It has answered at least once, whatever it said. */
+  heard = false;
+  report: HomeserverReport | null = null;
+
+  constructor(deps: {
+    probe: () => Promise<HomeserverReport>;
+    peekingSwitch: PeekingSwitch;
+    clock: Clock;
+    logger: Logger;
+  }) {
+    this.#probe = deps.probe;
+    this.#switch = deps.peekingSwitch;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+  }
+
+  /** `turnedOn` is called each time peeking comes on; when it fails, peeking stays off and it is tried again. */
+  async run(turnedOn: () => Promise<void>): Promise<void> {
+    let retry = RETRY_MIN_MS;
+    while (!this.#abort.signal.aborted) {
+      const good = await this.#look(turnedOn);
+      await this.#clock.sleep(good ? AGAIN_MS : retry, this.#abort.signal);
+      retry = good ? RETRY_MIN_MS : Math.min(retry * 2, RETRY_MAX_MS);
+    }
+  }
+
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  async #look(turnedOn: () => Promise<void>): Promise<boolean> {
+    const report = await this.#probe();
+    this.report = report;
+    if (report.reachable) this.heard = true;
+    const { problem } = report;
+    const fatal = problem !== null && problem.kind !== 'no-reader';
+    if (fatal) {
+      // A homeserver that is away for a moment changes nothing: requests that need it fail by themselves.
+      if (problem.kind === 'down' && this.#switch.on) return false;
+      if (this.#switch.off?.reason !== problem.reason) {
+        this.#logger.error({ reason: problem.reason, advice: problem.advice }, 'peeking is off');
+      }
+      this.#switch.turnOff(problem.reason, problem.advice);
+      return false;
+    }
+    if (this.#switch.on) return true;
+    try {
+      await turnedOn();
+      this.#switch.turnOn();
+      this.#logger.info({ homeserver: report.version }, 'peeking is on');
+      return true;
+    } catch (error) {
+      this.#logger.error({ reason: String(error) }, 'peeking cannot start; it is tried again');
+      this.#switch.turnOff(String(error), 'See the log; it is tried again by itself.');
+      return false;
+    }
+  }
+}

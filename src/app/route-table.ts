@@ -1,0 +1,79 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import express, { type Express } from 'express';
+import type { JoinWatch } from '../client-api/join-watch.ts';
+import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
+import { withHomeserverTokens } from '../client-api/token-targets.ts';
+import { answerVersions } from '../client-api/versions.ts';
+import type { SyncHandler } from '../client-sync/sync-handler.ts';
+import type { SendTap } from '../federation-api/send-tap.ts';
+import type { PassThrough } from '../forward/pass-through.ts';
+import type { RawForwarder } from '../forward/raw-forwarder.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Random } from '../platform/random.ts';
+import type { PeekingSwitch } from './peeking-switch.ts';
+import { requestLog } from './request-log.ts';
+
+export interface RouteTableDeps {
+  readonly forwarder: RawForwarder;
+  readonly passThrough: PassThrough;
+  readonly sync: SyncHandler;
+  readonly sendTap: SendTap;
+  readonly clientRouter: express.Router;
+  readonly federationRouter: express.Router;
+  readonly joinWatch: JoinWatch;
+  readonly peekingSwitch: PeekingSwitch;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const SYNC = /^\/_matrix\/client\/(?:r0|v3|unstable)\/sync$/;
+const SEND = /^\/_matrix\/federation\/v1\/send\/[^/]+$/;
+const FEDERATION = '/_matrix/federation/';
+const PEEKED =
+  /^\/_matrix\/federation\/v1\/(?:peek|event|state|state_ids|event_auth|backfill|get_missing_events)\//;
+
+/** Who answers a request: matched on the raw target, exactly. What nobody has an opinion about passes through. */
+export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, res: ServerResponse) => void {
+  const { forwarder, passThrough, peekingSwitch } = deps;
+  const log = requestLog(deps.logger, deps.clock, deps.random);
+  const clientApp = ownApp([log, deps.clientRouter], (req, res) => passThrough.handle(req, res));
+  const federationApp = ownApp([deps.federationRouter], (req, res) => void forwarder.forward(req, res));
+
+  return (req, res) => {
+    const url = req.url ?? '/';
+    const query = url.indexOf('?');
+    const path = query === -1 ? url : url.slice(0, query);
+    if (path.startsWith(FEDERATION)) {
+      if (!peekingSwitch.on) void forwarder.forward(req, res);
+      else if (req.method === 'PUT' && SEND.test(path)) void deps.sendTap.handle(req, res);
+      else if (PEEKED.test(path)) federationApp(req, res);
+      else void forwarder.forward(req, res);
+      return;
+    }
+    if (req.method === 'GET' && SYNC.test(path)) return void deps.sync.handle(req, res);
+    if (peekingSwitch.on) {
+      if (req.method === 'POST' && (PEEK_PATH.test(path) || UNPEEK_PATH.test(path)))
+        return clientApp(req, res);
+      if (req.method === 'GET' && path === '/_matrix/client/versions')
+        return void answerVersions(req, res, forwarder);
+    }
+    deps.joinWatch.see(req, res);
+    req.url = withHomeserverTokens(url);
+    passThrough.handle(req, res);
+  };
+}
+
+/** An express app of one router; what the router leaves alone goes on as if the app were not there. */
+function ownApp(
+  handlers: express.RequestHandler[],
+  otherwise: (req: IncomingMessage, res: ServerResponse) => void,
+): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use(...handlers);
+  app.use((req, res) => otherwise(req, res));
+  return app;
+}

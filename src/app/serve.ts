@@ -1,0 +1,101 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import http from 'node:http';
+import type { Config } from '../config/config.ts';
+import type { ListenAddress } from '../config/kinds.ts';
+import { createListener } from '../forward/listener.ts';
+import { systemClock } from '../platform/clock.ts';
+import { createLogger } from '../platform/log.ts';
+import { systemRandom } from '../platform/random.ts';
+import { openStore } from '../store/open-store.ts';
+import { createContext } from './context.ts';
+import { readHealth } from './health.ts';
+import { createOpsApp } from './ops-server.ts';
+import { scheduleSweeps } from './schedule.ts';
+import { version } from './version.ts';
+
+/** Requests that are still being answered when the process is told to end get this long. */
+const DRAIN_MS = 3_000;
+
+/** Runs the proxy until SIGTERM or SIGINT. Resolves with the exit code. */
+export async function serve(config: Config): Promise<number> {
+  const logger = createLogger(config.logLevel);
+  const clock = systemClock;
+  const store = await openStore({
+    redisUrl: config.redisUrl?.reveal() ?? null,
+    dataDir: config.dataDir,
+    clock,
+    logger,
+  });
+  const context = createContext(config, { store, clock, random: systemRandom, logger });
+  const { watch, peekingSwitch, held } = context;
+  const startedAt = clock.now();
+  const health = () =>
+    readHealth({
+      ...context,
+      readerReady: () => context.homeserver.readerReady(),
+      clock,
+      version,
+      startedAt,
+    });
+
+  const servers = [createListener(context.handle)];
+  await listen(servers[0] as Server, config.listen);
+  if (config.tls !== null) {
+    const tls = { cert: readFileSync(config.tls.certPath), key: readFileSync(config.tls.keyPath) };
+    const server = createListener(context.handle, { tls });
+    servers.push(server);
+    await listen(server, config.tls.listen);
+  }
+  const ops = http.createServer(createOpsApp({ health, ready: () => watch.heard, metrics: context.metrics }));
+  await listen(ops, config.opsListen);
+  logger.info({ version, listen: config.listen, store: store.kind }, 'listening');
+
+  const stopClosing = context.readers.watchClosing();
+  const stopSweeps = scheduleSweeps(context.sweeps, logger);
+  let started = false;
+  const watching = watch.run(async () => {
+    if (started) return;
+    await context.devicePeeks.start();
+    await context.outbound.start();
+    await context.readers.resume();
+    await context.inbound.start();
+    started = true;
+  });
+
+  const signal = await endSignal();
+  logger.info({ signal }, 'ending: held polls are answered');
+  peekingSwitch.turnOff('the proxy is ending', 'Start it again.');
+  const closed = servers.map((server) => drained(server));
+  held.release();
+  stopSweeps();
+  stopClosing();
+  ops.close();
+  ops.closeAllConnections();
+  await Promise.race([Promise.all(closed), clock.sleep(DRAIN_MS)]);
+  for (const server of servers) server.closeAllConnections();
+  await context.close();
+  await watching;
+  await store.close();
+  logger.info('ended');
+  return 0;
+}
+
+async function listen(server: Server, address: ListenAddress): Promise<void> {
+  server.listen(address.port, address.host);
+  await once(server, 'listening');
+}
+
+async function drained(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  await closed;
+}
+
+function endSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+}

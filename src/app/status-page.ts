@@ -1,0 +1,33 @@
+import type { Health } from './health.ts';
+
+/** What `/health` says, for people. Holds nothing that a script would have to be trusted with. */
+export function statusPage(health: Health): string {
+  const rows: [string, string][] = [
+    ['Status', health.status],
+    ['Version', health.version],
+    ['Up for', `${health.uptime_seconds} s`],
+    ['Peeking', health.homeserver.peeking ? 'on' : `off: ${health.homeserver.problem ?? ''}`],
+    ['Advice', health.homeserver.advice ?? '–'],
+    ['Store', `${health.store.kind}, ${health.store.up ? 'up' : `down: ${health.store.problem ?? ''}`}`],
+    ['Feeds', `${health.feeds.resident} resident, ${health.feeds.remote} remote`],
+    ['Peeks of devices', String(health.peeks.device ?? 'unknown')],
+    ['Inbound peeks', String(health.peeks.inbound ?? 'unknown')],
+    ['Outbound peeks', String(health.peeks.outbound)],
+    ['Held syncs', String(health.held_syncs)],
+  ];
+  const cells = rows
+    .map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`)
+    .join('\n');
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="10">
+<title>matrix-peek-proxy</title>
+<style>body{font:16px/1.5 system-ui;margin:2rem}th{text-align:left;padding-right:2rem}</style></head>
+<body><h1>matrix-peek-proxy</h1><table>
+${cells}
+</table></body></html>
+`;
+}
+
+function escapeHtml(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+}
