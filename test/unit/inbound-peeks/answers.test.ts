@@ -101,6 +101,14 @@ describe('PUT /peek answers', () => {
   });
 });
 
+test('a room that is encrypted while it is read ⇒ 403, for the snapshot too', async () => {
+  const house = await House.open();
+  house.homeserver.duringSnapshot = async () => {
+    house.homeserver.setState(ROOM, 'm.room.encryption', '', { algorithm: 'm.megolm.v1.aes-sha2' });
+  };
+  await expect(house.peeks.snapshotOnly(PEER, ROOM, ['10'])).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+});
+
 describe('registration', () => {
   test('the same PUT again is a renewal, with the same answer and one peek', async () => {
     const house = await House.open();

@@ -1,5 +1,6 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { RemoteRefusal, RemoteUnreachable } from '../../../src/remote-servers/remote-servers.ts';
+import { StoreDownError } from '../../../src/store/store.ts';
 import { HOUR, House, PEER, ROOM } from './house.ts';
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `${from + i}`);
@@ -158,6 +159,16 @@ describe('relay', () => {
     await other.stop();
   });
 
+  test('a store that fails at the acknowledgement: sent again, and then it is written down', async () => {
+    const house = await House.open();
+    await house.put();
+    vi.spyOn(house.store.inboundPeeks, 'advance').mockRejectedValueOnce(new StoreDownError('down'));
+    await house.append(ROOM, ['a']);
+    await house.settle(10_000);
+    expect(house.servers.bodies(PEER)).toEqual(['a', 'a']);
+    expect((await house.store.inboundPeeks.cursorsOf(PEER))[0]?.position).toBe(100);
+  });
+
   test('a peek that ends while its server is down ends the attempts', async () => {
     const house = await House.open();
     await house.put();
@@ -267,6 +278,20 @@ describe('checks at each delivery', () => {
     expect(house.servers.bodies(PEER)).not.toContain('never');
     expect(await house.store.inboundPeeks.cursors()).toEqual([]);
     expect(house.released).toEqual([ROOM]);
+  });
+
+  test('the end of what is owed holds even where the log goes on', async () => {
+    const house = await House.open();
+    await house.put();
+    await house.peeks.stop();
+    await house.append(ROOM, ['a', 'b', 'c']);
+    const next = house.another();
+    await next.roomClosed(ROOM, 101);
+    await next.start();
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['a', 'b']);
+    expect(await house.store.inboundPeeks.cursors()).toEqual([]);
+    await next.stop();
   });
 
   test('what a closed room owes is sent after a restart too', async () => {
