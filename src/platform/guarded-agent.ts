@@ -55,9 +55,8 @@ export class GuardedAgent implements HttpsClient {
 
   constructor(options: GuardedAgentOptions) {
     this.#options = options;
-    const ca = getCACertificates('default');
-    if (options.extraCa !== undefined) ca.push(options.extraCa);
-    this.#secureContext = createSecureContext({ ca });
+    const extra = options.extraCa === undefined ? [] : [options.extraCa];
+    this.#secureContext = createSecureContext({ ca: [...getCACertificates('default'), ...extra] });
   }
 
   /** One request and its whole answer. Rejects with `HttpError` alone. */
