@@ -4,9 +4,12 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { addressGuard, parseCidrs } from '../../../src/platform/address-guard.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import type { Dns } from '../../../src/platform/dns.ts';
 import { type Destination, GuardedAgent, type HttpsRequest } from '../../../src/platform/guarded-agent.ts';
 import { HttpError } from '../../../src/platform/http-client.ts';
+import { systemRandom } from '../../../src/platform/random.ts';
+import { ServerResolver } from '../../../src/remote-servers/server-resolver.ts';
 import { testCertificates } from '../../support/certificates.ts';
 import { selfSigned } from './self-signed.ts';
 import { startTlsPeer, type TlsPeer } from './tls-peer.ts';
@@ -83,7 +86,7 @@ async function failure(promise: Promise<unknown>): Promise<HttpError> {
   throw new Error(`expected an HttpError, got ${String(error)}`);
 }
 
-describe('certificates', () => {
+describe('bad cert, wrong name, expired, self-signed', () => {
   test('one of the added authority for the right name is accepted; name and Host are those of the server', async () => {
     const server = await peer(good);
     const answer = await agent().request(named(server), { ...get, headers: { host: 'localhost:1' } });
@@ -165,6 +168,35 @@ describe('addresses', () => {
     }
     expect(server.connections()).toBe(0);
     expect(lookedUp).toEqual(['private.example', 'localhost.', '127.0.0.1.nip.io']);
+  });
+
+  test.each([
+    '127.0.0.1',
+    '[::1]',
+    '[::ffff:127.0.0.1]',
+    '0.0.0.0',
+    '169.254.169.254',
+    '2130706433',
+    '0x7f.1',
+    '[64:ff9b::7f00:1]',
+    '[2002:7f00:1::]',
+    'localhost.',
+    '127.0.0.1.nip.io',
+  ])('well-known → %s ⇒ no connection, with a port or without', async (delegate) => {
+    const server = await peer(good);
+    addresses.set('localhost.', ['127.0.0.1']).set('127.0.0.1.nip.io', ['127.0.0.1']);
+    const guarded = agent({ allow: '' });
+    for (const to of [delegate, `${delegate}:${server.port}`]) {
+      const wellKnown = { delegate: async () => to };
+      const resolver = new ServerResolver({ wellKnown, dns, clock: systemClock, random: systemRandom });
+      const routes = await resolver.resolve('evil.example');
+      expect(routes.length).toBe(1);
+      for (const route of routes) {
+        const error = await failure(guarded.request(route, get));
+        expect(error.message, to).toMatch(/no address that may be connected to/);
+      }
+    }
+    expect(server.connections()).toBe(0);
   });
 
   test('of several addresses only those that are permitted are connected to', async () => {

@@ -107,7 +107,7 @@ test('an allowed translation prefix opens no way to a refused IPv4 address', () 
   }
 });
 
-test('malformed CIDR ⇒ refused by name', () => {
+test('malformed CIDR in config ⇒ refused by name', () => {
   for (const text of [
     '10.0.0.0/33',
     '10/8',

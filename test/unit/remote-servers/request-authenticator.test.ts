@@ -101,7 +101,7 @@ describe('accepted', () => {
     expect(await authenticate({ authorizationHeaders })).toBe(PEER);
   });
 
-  test('GET without body; origin with port and IPv6', async () => {
+  test('GET without body; origin with port, IPv6, IPv4', async () => {
     for (const origin of ['peer.example:8448', '[2001:db8::1]:443', '192.0.2.1']) {
       published.set(`${origin} ${key.keyId}`, key);
       const authorizationHeaders = [header({ method: 'GET', origin, content: null })];
@@ -156,7 +156,7 @@ describe('401 M_UNAUTHORIZED', () => {
     expect(lookedUp).toEqual([]);
   });
 
-  test('origin with IDN, 300 chars, blanks or a path', async () => {
+  test('origin with IDN, 300 chars, blanks or a path ⇒ 401, nothing is looked up', async () => {
     for (const origin of ['bücher.example', `${'a'.repeat(300)}.example`, 'a b', 'a/b', '', '__proto__']) {
       const authorizationHeaders = [header().replace(PEER, origin)];
       expect(await refusal(authenticate({ authorizationHeaders })), origin).toBe(REFUSED);
@@ -164,7 +164,7 @@ describe('401 M_UNAUTHORIZED', () => {
     expect(lookedUp).toEqual([]);
   });
 
-  test('origin in upper case or with a trailing dot is another name, with keys of its own', async () => {
+  test('origin with trailing dot, upper case: another name, with keys of its own', async () => {
     for (const origin of ['PEER.example', 'peer.example.']) {
       expect(await refusal(authenticate({ authorizationHeaders: [header({ origin })] }))).toBe(REFUSED);
     }

@@ -82,7 +82,7 @@ describe('what is no delegation', () => {
     ['300 chars', delegating(`${'a'.repeat(300)}.example`)],
     ['nested JSON of depth 5 000', response(200, `{"m.server":"m.example","x":${'['.repeat(5000)}`)],
     [
-      'a gzip bomb ⇒ never unpacked',
+      'gzip bomb 10 MB → 10 GB ⇒ never unpacked',
       { status: 200, headers: { 'content-encoding': 'gzip' }, body: gzipSync('{"m.server":"m.example"}') },
     ],
   ])('%s', async (_, answer) => {
