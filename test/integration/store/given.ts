@@ -7,12 +7,15 @@ export interface Given {
   pass(ms: number): Promise<void>;
 }
 
-/** The notices that `work` brings, once the store has been quiet for a moment. */
+const QUIET_MS = 50;
+
+/** The notices that `work` brings. What earlier work has set off may still be under way, and is waited for. */
 export async function noticesOf(store: Store, work: () => Promise<unknown>): Promise<unknown[]> {
+  await new Promise((done) => setTimeout(done, QUIET_MS));
   const heard: unknown[] = [];
   const stop = store.subscribe((notice) => heard.push(notice));
   await work();
-  await new Promise((done) => setTimeout(done, 20));
+  await new Promise((done) => setTimeout(done, QUIET_MS));
   stop();
   return heard;
 }

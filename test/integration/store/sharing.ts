@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { RedisConnection } from '../../../src/store/redis/connection.ts';
+import { parseRedisUrl } from '../../../src/store/redis/redis-url.ts';
 import { type Notice, type Store, StoreDownError } from '../../../src/store/store.ts';
 import type { RedisServer } from '../../support/redis-server.ts';
 import { allKeys, flush, open, openWithGrace } from './redis-under-test.ts';
@@ -153,9 +156,6 @@ export function sharingTests(servers: () => { url: string; nodes: readonly Redis
 
   test('index members without a record, as a crash leaves them, are passed over', async () => {
     const [a] = two();
-    const { RedisConnection } = await import('../../../src/store/redis/connection.ts');
-    const { parseRedisUrl } = await import('../../../src/store/redis/redis-url.ts');
-    const { pino } = await import('pino');
     const raw = new RedisConnection(parseRedisUrl(servers().url), pino({ level: 'silent' }));
     await raw.ready(5000);
     for (const key of ['rooms', 'servers', 'outbound']) await raw.call('ZADD', `mpp:${key}`, 1, '!gone');
@@ -170,7 +170,7 @@ export function sharingTests(servers: () => { url: string; nodes: readonly Redis
   });
 }
 
-/** Rejects with `StoreDownError` for as long as it takes, at most `ms`, and tells how long the first answer took. */
+/** Waits until the store answers; until then it may only say `StoreDownError`. Waits at most `ms`. */
 export async function answersAgain(store: Store, ms: number): Promise<void> {
   const deadline = Date.now() + ms;
   for (;;) {
