@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { JsonObject } from '../matrix/json.ts';
+import type { Clock } from '../platform/clock.ts';
+import { SingleFlight } from '../platform/single-flight.ts';
+import { type Caller, HomeserverDown, type Identity } from './homeserver.ts';
+import { enc, type HomeserverApi, objectOf } from './homeserver-api.ts';
+
+/** A token that was revoked elsewhere is believed no longer than this. */
+const IDENTITY_LIFETIME_MS = 60_000;
+const MOST_IDENTITIES = 50_000;
+/** Stored filters never change (client-server API, "Filtering"). */
+const MOST_FILTERS = 5_000;
+/** A longer one is asked for each time. */
+const MAX_KEPT_FILTER_BYTES = 16 * 1024;
+
+/** Query parameters that say who is calling: the token, and whom an appservice acts for (MSC3202, MSC4326). */
+const IDENTIFYING: ReadonlySet<string> = new Set([
+  'access_token',
+  'user_id',
+  'device_id',
+  'org.matrix.msc3202.device_id',
+]);
+
+/** Who is calling, by the homeserver's own word, and their stored filters. Tokens are kept as hashes alone. */
+export class Identities {
+  readonly #api: HomeserverApi;
+  readonly #clock: Clock;
+  readonly #known = new LRUCache<string, { identity: Identity; until: number }>({ max: MOST_IDENTITIES });
+  readonly #asking = new SingleFlight<Identity>();
+  readonly #filters = new LRUCache<string, JsonObject>({ max: MOST_FILTERS });
+
+  constructor(api: HomeserverApi, clock: Clock) {
+    this.#api = api;
+    this.#clock = clock;
+  }
+
+  /** Rejects with `HomeserverRefusal` and `HomeserverDown`. */
+  async whoami(caller: Caller): Promise<Identity> {
+    return this.remembered(caller) ?? this.#asking.run(keyOf(caller), () => this.#ask(caller));
+  }
+
+  remembered(caller: Caller): Identity | null {
+    const known = this.#known.get(keyOf(caller));
+    return known !== undefined && this.#clock.now() < known.until ? known.identity : null;
+  }
+
+  /** After a 401 or a logout: the next `whoami` asks again. */
+  forget(caller: Caller): void {
+    this.#known.delete(keyOf(caller));
+  }
+
+  /** Rejects with `HomeserverRefusal` and `HomeserverDown`. */
+  async filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject> {
+    const key = JSON.stringify([userId, filterId]);
+    const kept = this.#filters.get(key);
+    if (kept !== undefined) return kept;
+    const path = `/_matrix/client/v3/user/${enc(userId)}/filter/${enc(filterId)}`;
+    const response = await this.#api.send(requestOf(caller, path));
+    const filter = objectOf(response);
+    if (response.body.length <= MAX_KEPT_FILTER_BYTES) this.#filters.set(key, filter);
+    return filter;
+  }
+
+  async #ask(caller: Caller): Promise<Identity> {
+    const response = await this.#api.send(requestOf(caller, '/_matrix/client/v3/account/whoami'));
+    const { user_id: userId, device_id: deviceId, is_guest: isGuest } = objectOf(response);
+    if (typeof userId !== 'string') throw new HomeserverDown('the homeserver answered whoami without a user');
+    const identity = {
+      userId,
+      deviceId: typeof deviceId === 'string' ? deviceId : '',
+      isGuest: isGuest === true,
+    };
+    this.#known.set(keyOf(caller), { identity, until: this.#clock.now() + IDENTITY_LIFETIME_MS });
+    return identity;
+  }
+}
+
+/** With the client's address and agent, which the homeserver notes down for the device. */
+function requestOf(caller: Caller, path: string) {
+  const query = identifyingQuery(caller.query);
+  const headers: Record<string, string> = {};
+  if (caller.authorization !== null) headers.authorization = caller.authorization;
+  if (caller.userAgent !== null) headers['user-agent'] = caller.userAgent;
+  if (caller.forwardedFor !== null) headers['x-forwarded-for'] = caller.forwardedFor;
+  return { method: 'GET' as const, path: query === '' ? path : `${path}?${query}`, headers };
+}
+
+function keyOf(caller: Caller): string {
+  const who = JSON.stringify([caller.authorization, identifyingQuery(caller.query)]);
+  return createHash('sha256').update(who).digest('base64');
+}
+
+/** The raw parameters that matter, in their order. */
+function identifyingQuery(query: string): string {
+  return query
+    .split('&')
+    .filter((parameter) => IDENTIFYING.has(decoded(parameter.split('=', 1)[0] ?? '')))
+    .join('&');
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
