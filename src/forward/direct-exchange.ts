@@ -47,7 +47,12 @@ export class DirectExchange implements Dispatcher.DispatchHandler {
   start(): void {
     this.#res.on('close', this.#onClientClosed);
     // A response that waits behind a pipelined one has no connection yet: only the request hears of its end.
-    if (this.#res.socket === null) this.#res.req.on('close', this.#onRequestClosed);
+    if (this.#res.socket === null) {
+      const { req } = this.#res;
+      req.on('close', () => {
+        if (!req.readableEnded) this.#onClientClosed();
+      });
+    }
     this.#upstream.dispatch(this.#request, this);
   }
 
@@ -117,10 +122,6 @@ export class DirectExchange implements Dispatcher.DispatchHandler {
     if (this.#settled) return;
     this.#finish({ kind: 'client-gone' });
     this.#controller?.abort(new ClientGoneError());
-  };
-
-  readonly #onRequestClosed = (): void => {
-    if (!this.#res.req.readableEnded) this.#onClientClosed();
   };
 
   /** False where the client is slower than upstream. */
