@@ -25,9 +25,17 @@ export interface Homeserver {
 
   // As the reader. All reject with `NotReadable` when the room is not (or no longer) open to non-members.
   /** One long-poll of the room's stream. Without `from`: the present token and no events. */
-  follow(roomId: string, from: string | null, wait: { timeoutMs: number; signal: AbortSignal }): Promise<Followed>;
+  follow(
+    roomId: string,
+    from: string | null,
+    wait: { timeoutMs: number; signal: AbortSignal },
+  ): Promise<Followed>;
   /** The newest `limit` events before `from` (or now), newest first. */
-  history(roomId: string, from: string | null, limit: number): Promise<{ events: ReadEvent[]; end: string | null }>;
+  history(
+    roomId: string,
+    from: string | null,
+    limit: number,
+  ): Promise<{ events: ReadEvent[]; end: string | null }>;
   /** What stands around an event, its own place in the homeserver's stream included. */
   context(roomId: string, eventId: string, limit: number): Promise<Context>;
   /** The resolved current state in client format (`event_id`, no signatures). */
@@ -48,7 +56,11 @@ export interface Homeserver {
   /** The room as a peeking server needs it: resolved current state, its auth chain, an extremity. */
   snapshot(roomId: string): Promise<RoomSnapshot>;
   /** A self-signed federation GET or POST of any kind, for reads that are relayed; the answer as it came. */
-  selfRequest(method: 'GET' | 'POST', path: string, body?: JsonObject): Promise<{ status: number; body: Buffer }>;
+  selfRequest(
+    method: 'GET' | 'POST',
+    path: string,
+    body?: JsonObject,
+  ): Promise<{ status: number; body: Buffer }>;
 
   /** Signing keys of a server, through the homeserver's notary: the key objects as they came, unverified. */
   notaryKeys(server: string, keyId: string, minimumValidUntil: number): Promise<JsonObject[]>;
