@@ -75,7 +75,6 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     signingKeyText: readFileSync(config.signingKeyPath, 'utf8'),
     reader: readerOf(config),
     clock,
-    logger,
   });
   const {
     remote,

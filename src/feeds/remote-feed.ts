@@ -145,7 +145,7 @@ export class RemoteFeed {
     const appended = await this.#append(log, [...ancestors, event], rules);
     const newest = appended.find((entry) => entry.eventId === event.eventId);
     if (unknown.length > 0 && newest !== undefined) {
-      metrics.gaps.inc();
+      metrics.gaps.inc({ outcome: 'left' });
       await store.logs.prune(roomId, newest.position);
     }
     return null;
