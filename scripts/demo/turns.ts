@@ -1,17 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { MatrixClient, SyncAnswer } from '../../test/support/client.ts';
+import type { MatrixClient } from '../../test/support/client.ts';
+import { type LiveReader, oneMessage } from '../../test/support/live-reader.ts';
 import { median, type Story } from './story.ts';
 
 const TURNS = 7;
 /** Long enough for a /sync to be waiting at the homeserver before the message is sent. */
 const SETTLE_MS = 100;
-
-interface Reader {
-  readonly client: MatrixClient;
-  readonly section: 'peek' | 'join';
-  readonly roomId: string;
-  since: string;
-}
 
 export interface Turns {
   readonly alice: MatrixClient;
@@ -33,13 +26,23 @@ export async function takeTurns(story: Story, turns: Turns): Promise<string> {
   story.step(
     'Messages on A wake the waiting /sync of bob, who peeks, and of carol, who is joined to a second room',
   );
-  const peeker: Reader = { client: turns.bob, section: 'peek', roomId: turns.peekedRoom, since: turns.since };
+  const peeker: LiveReader = {
+    client: turns.bob,
+    section: 'peek',
+    roomId: turns.peekedRoom,
+    since: turns.since,
+  };
   const joined = (await turns.carol.sync()).next_batch;
-  const member: Reader = { client: turns.carol, section: 'join', roomId: turns.joinedRoom, since: joined };
+  const member: LiveReader = {
+    client: turns.carol,
+    section: 'join',
+    roomId: turns.joinedRoom,
+    since: joined,
+  };
   const waits = { peek: [] as number[], join: [] as number[] };
   for (let turn = 1; turn <= TURNS; turn++) {
     for (const reader of [peeker, member]) {
-      waits[reader.section].push(await oneMessage(turns.alice, reader, `message ${turn}`));
+      waits[reader.section].push(await oneMessage(turns.alice, reader, `message ${turn}`, SETTLE_MS));
     }
     const [peek, join] = [waits.peek.at(-1), waits.join.at(-1)].map((ms) => `${Math.round(ms ?? 0)} ms`);
     story.note(`message ${turn}:  peeking ${peek?.padStart(7)}   joined ${join?.padStart(7)}`);
@@ -47,19 +50,4 @@ export async function takeTurns(story: Story, turns: Turns): Promise<string> {
   const [peek, join] = [Math.round(median(waits.peek)), Math.round(median(waits.join))];
   story.check(true, `from alice's send to the /sync in hand, median: peeking ${peek} ms, joined ${join} ms`);
   return peeker.since;
-}
-
-async function oneMessage(alice: MatrixClient, reader: Reader, body: string): Promise<number> {
-  const carries = (answer: SyncAnswer) =>
-    (answer.rooms[reader.section][reader.roomId]?.timeline?.events ?? []).some(
-      ({ content }) => content.body === body,
-    );
-  const waiting = reader.client.syncUntil(reader.since, carries);
-  waiting.catch(() => {});
-  await sleep(SETTLE_MS);
-  const sent = performance.now();
-  await alice.sendText(reader.roomId, body);
-  const answer = await waiting;
-  reader.since = answer.next_batch;
-  return performance.now() - sent;
 }
