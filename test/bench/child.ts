@@ -1,5 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 
+export interface Memory {
+  readonly rss: number;
+  readonly heap: number;
+}
+
 /** A process of a benchmark: it says its port when it is ready, and answers questions. */
 export class Child {
   readonly #process: ChildProcess;
@@ -22,9 +27,9 @@ export class Child {
     return (await answer) as Answer;
   }
 
-  /** Resident memory in bytes, after a garbage collection. */
-  rss(): Promise<number> {
-    return this.ask<number>('rss');
+  /** What the process takes, in bytes, after a garbage collection: resident, and living objects. */
+  memory(): Promise<Memory> {
+    return this.ask<Memory>('memory');
   }
 
   async stop(): Promise<void> {
@@ -35,13 +40,13 @@ export class Child {
   }
 }
 
-/** In the child: say the port, and answer `rss` and whatever `answer` knows. */
+/** In the child: say the port, and answer `memory` and whatever `answer` knows. */
 export function serveParent(
   port: number,
   answer: (question: unknown) => Promise<unknown> | unknown = () => null,
 ): void {
   process.on('message', async (question) => {
-    if (question !== 'rss') {
+    if (question !== 'memory') {
       process.send?.(await answer(question));
       return;
     }
@@ -49,7 +54,8 @@ export function serveParent(
       globalThis.gc?.();
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    process.send?.(process.memoryUsage().rss);
+    const { rss, heapUsed } = process.memoryUsage();
+    process.send?.({ rss, heap: heapUsed } satisfies Memory);
   });
   process.on('disconnect', () => process.exit());
   process.send?.({ port });

@@ -22,9 +22,9 @@ export function run(): Promise<BenchResult> {
       // Code is loaded and compiled by the first few.
       await load.ask(hold(50));
       await load.ask(hold(0));
-      const before = await proxy.rss();
+      const before = (await proxy.memory()).rss;
       await load.ask(hold(HELD));
-      const after = await proxy.rss();
+      const after = (await proxy.memory()).rss;
       await load.ask(hold(0));
       await proxy.stop();
       return (after - before) / HELD / KIB;

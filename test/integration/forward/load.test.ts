@@ -1,0 +1,123 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Child } from '../../bench/child.ts';
+import { field, Wire, WireServer } from './wire.ts';
+
+const MIB = 1024 * 1024;
+const PROXY = new URL('../../bench/proxy-process.ts', import.meta.url);
+
+/** The proxy in a process of its own, so that its memory can be told from ours. */
+let upstream: WireServer;
+let proxy: Child;
+
+beforeEach(async () => {
+  upstream = await WireServer.listen();
+  proxy = await Child.start(PROXY, [`http://127.0.0.1:${upstream.port}`]);
+});
+
+afterEach(async () => {
+  await proxy.stop();
+  await upstream.close();
+});
+
+async function upload(path: string, bytes: number): Promise<void> {
+  const wire = await Wire.connect(proxy.port);
+  wire.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`);
+  const piece = Buffer.alloc(64 * 1024, 7);
+  let sent = 0;
+  const fill = () => {
+    while (sent < bytes) {
+      sent += piece.length;
+      if (!wire.socket.write(piece)) return;
+    }
+  };
+  wire.socket.on('drain', fill);
+  fill();
+  const up = await upstream.accept();
+  expect(field(await up.head(), 'content-length')).toBe(String(bytes));
+
+  // A homeserver that stops reading: back-pressure must reach the client.
+  const received = new Promise<void>((resolve) => {
+    let count = up.pending.length;
+    up.socket.removeAllListeners('data');
+    up.socket.on('data', (chunk) => {
+      count += chunk.length;
+      if (count === bytes) resolve();
+    });
+  });
+  up.socket.pause();
+  await sleep(200);
+  if (bytes > 100 * MIB) expect(sent).toBeLessThan(64 * MIB);
+  up.socket.resume();
+  await received;
+  up.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}');
+  expect((await wire.head()).start).toBe('HTTP/1.1 200 OK');
+  wire.destroy();
+}
+
+async function abortedPolls(path: string, count: number): Promise<void> {
+  const cycle = async () => {
+    const wire = await Wire.connect(proxy.port);
+    wire.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const up = await upstream.accept();
+    await up.head();
+    wire.destroy();
+    await up.gone();
+  };
+  for (let i = 0; i < count; i += 20) await Promise.all(Array.from({ length: 20 }, cycle));
+  upstream.wires.length = 0;
+}
+
+describe.each([
+  ['raw', '/_matrix/client/v3/sync'],
+  ['pass-through', '/_matrix/media/v3/upload'],
+])('load, %s', (_way, path) => {
+  it('300 held polls, then a quick request ≤ 50 ms', async () => {
+    const held = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const wire = await Wire.connect(proxy.port);
+        wire.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+        const up = await upstream.accept();
+        await up.head();
+        return { wire, up };
+      }),
+    );
+    const times: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const quick = await Wire.connect(proxy.port);
+      const started = performance.now();
+      quick.write(`PUT ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}`);
+      const up = await upstream.accept();
+      await up.body(await up.head());
+      up.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}');
+      up.socket.end();
+      await quick.body(await quick.head());
+      times.push(performance.now() - started);
+      quick.destroy();
+    }
+    expect(Math.min(...times)).toBeLessThan(50);
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}';
+    for (const { up } of held) up.write(answer);
+    for (const { wire } of held) {
+      expect((await wire.body(await wire.head())).toString()).toBe('{}');
+      wire.destroy();
+    }
+  });
+
+  it('200 MB upload streamed with RSS +< 10 MB', async () => {
+    // The same work in small first: what running code and buffers in use cost is no growth.
+    await upload(path, 40 * MIB);
+    await upload(path, 40 * MIB);
+    const before = await proxy.memory();
+    await upload(path, 200 * MIB);
+    expect(((await proxy.memory()).rss - before.rss) / MIB).toBeLessThan(10);
+  });
+
+  it('client aborts, no leak (2 000 cycles, heap flat)', async () => {
+    await abortedPolls(path, 1000);
+    const before = await proxy.memory();
+    await abortedPolls(path, 2000);
+    // A request that stays behind holds some kilobytes; 2 000 of them would be well above this.
+    expect(((await proxy.memory()).heap - before.heap) / MIB).toBeLessThan(2);
+  });
+});
