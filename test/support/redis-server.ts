@@ -126,7 +126,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   };
 }
 
-async function answers(port: number, child: ChildProcess): Promise<void> {
+/** Waits until a Redis (or Sentinel) answers; rejects when it ends before. */
+export async function answers(port: number, child: ChildProcess): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) {

@@ -5,6 +5,7 @@ import { systemClock } from '../../../src/platform/clock.ts';
 import { openStore } from '../../../src/store/open-store.ts';
 import { SchemaTooNewError } from '../../../src/store/redis/connection.ts';
 import { type Notice, type Store, StoreDownError } from '../../../src/store/store.ts';
+import { startSentinel } from '../../support/redis-sentinel.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
 import { storeConformance } from './conformance.ts';
 import { open, redisUnderTest, withClients } from './redis-under-test.ts';
@@ -23,6 +24,28 @@ describe('several processes on one Redis', () => {
   });
   afterAll(() => server?.stop());
   sharingTests(() => ({ url: server.url, nodes: [server] }));
+});
+
+describe('a Redis behind a Sentinel', () => {
+  test('is found by the name of the master', async () => {
+    const server = await startRedis();
+    const sentinel = await startSentinel(server, 'peeks').catch(async (error) => {
+      await server.stop();
+      throw error;
+    });
+    try {
+      const store = await open(sentinel.url);
+      await store.outboundPeeks.put(outboundPeek());
+      expect(await store.outboundPeeks.all()).toEqual([outboundPeek()]);
+      await store.close();
+      const unknown = await open(sentinel.url.replace('peeks', 'nobody'));
+      await expect(unknown.ping()).rejects.toThrow(StoreDownError);
+      await unknown.close();
+    } finally {
+      await sentinel.stop();
+      await server.stop();
+    }
+  });
 });
 
 describe('a Redis that fails', () => {
