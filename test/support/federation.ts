@@ -94,6 +94,13 @@ export async function startSite(options: SiteOptions): Promise<Site> {
   };
 }
 
+/** A homeserver without the proxy, which other homeservers reach over TLS. */
+export async function startBareSynapse(name: string): Promise<RunningSynapse> {
+  const [tlsPort, httpPort] = [await freePort(), await freePort()];
+  const dir = await runDirectory(`${name}-${tlsPort}`);
+  return startSynapse({ serverName: `localhost:${tlsPort}`, dir, httpPort, tls: true });
+}
+
 /** `.work/runs/PID-NAME`; what runs that have ended left is removed first, what this one leaves can be read. */
 async function runDirectory(name: string): Promise<string> {
   const runs = workDirectory('runs');
