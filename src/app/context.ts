@@ -175,6 +175,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     wakes,
     polls,
     held,
+    clock,
     metrics,
     logger,
     tokenMode: () => (watch.report?.groupsFieldAccepted === false ? 'suffix' : 'ninth-field'),

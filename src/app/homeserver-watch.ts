@@ -57,10 +57,10 @@ export class HomeserverWatch {
     if (fatal) {
       // A homeserver that is away for a moment changes nothing: requests that need it fail by themselves.
       if (problem.kind === 'down' && this.#switch.on) return false;
-      if (this.#switch.off?.reason !== problem.kind) {
-        this.#logger.error({ reason: problem.kind, advice: problem.advice }, 'peeking is off');
+      if (this.#switch.off?.reason !== problem.reason) {
+        this.#logger.error({ reason: problem.reason, advice: problem.advice }, 'peeking is off');
       }
-      this.#switch.turnOff(problem.kind, problem.advice);
+      this.#switch.turnOff(problem.reason, problem.advice);
       return false;
     }
     if (this.#switch.on) return true;

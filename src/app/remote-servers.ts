@@ -50,6 +50,7 @@ export function createRemoteServers(
   const keys = new FederationKeyRing({
     serverName,
     ownKey: signingKey,
+    ownAnswer: () => homeserver.ownKeys(),
     notary: (server, keyId, until) => homeserver.notaryKeys(server, keyId, until),
     direct: directKeys(resolver, https),
     clock,

@@ -23,6 +23,8 @@ export interface ClientRouterDeps {
 
 /** What a `/peek` body may weigh: it holds a list of server names at most. */
 const MOST_BODY_BYTES = 64 * 1024;
+/** Ending is cheaper than starting, but for a room we do not know the homeserver has to be asked. */
+const UNPEEKS_PER_PEEK = 10;
 /** Servers that one request may name. */
 const MOST_SERVERS = 50;
 
@@ -34,7 +36,9 @@ export const UNPEEK_PATH =
 /** `POST /peek/{roomIdOrAlias}` and `POST /rooms/{roomId}/unpeek`. */
 export function createClientRouter(deps: ClientRouterDeps): Router {
   const router = Router();
-  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
+  const duration = deps.rate.perMs / 1000;
+  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration });
+  const unpeekLimiter = new RateLimiterMemory({ points: deps.rate.count * UNPEEKS_PER_PEEK, duration });
   const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
 
   const route = (
@@ -67,6 +71,7 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
     UNPEEK_PATH,
     body,
     route(UNPEEK_PATH, async (_req, who, room) => {
+      await spend(unpeekLimiter, who.userId);
       await deps.peeking.unpeek(who, room);
       return {};
     }),
@@ -114,7 +119,7 @@ async function spend(limiter: RateLimiterMemory, userId: string): Promise<void> 
     await limiter.consume(userId);
   } catch (error) {
     if (!(error instanceof RateLimiterRes)) throw error;
-    throw limitExceeded('Too many peeks were started', Math.max(1, error.msBeforeNext));
+    throw limitExceeded('Too many peeks were started or ended', Math.max(1, error.msBeforeNext));
   }
 }
 

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
-import type { SyncRequest } from './sync-request.ts';
 
 /**
  * Long-polls that are held open. When the process has to end they are answered: "nothing new", with the token
@@ -15,9 +14,12 @@ export class HeldSyncs {
     return this.#ending.signal;
   }
 
-  /** Notes a response until the returned function is called. */
-  hold(res: ServerResponse, request: SyncRequest): () => void {
-    this.#held.set(res, request.homeserverToken);
+  /**
+   * Notes a response until the returned function is called. `token` is the client's own, to be answered with in
+   * the end; null where it has none, or whoever holds the poll answers it when `ending` fires.
+   */
+  hold(res: ServerResponse, token: string | null): () => void {
+    this.#held.set(res, token);
     return () => this.#held.delete(res);
   }
 

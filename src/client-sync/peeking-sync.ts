@@ -2,10 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
-import type { Store } from '../store/store.ts';
+import { type Store, StoreDownError } from '../store/store.ts';
 import { decoded } from './content-coding.ts';
 import type { DeviceFilters } from './device-filters.ts';
 import type { DeviceSectionReader, DeviceSections } from './device-sections.ts';
@@ -28,11 +29,15 @@ export interface PeekingSyncDeps {
   readonly wakes: RoomWakes;
   readonly polls: UpstreamPolls;
   readonly held: HeldSyncs;
+  readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: Logger;
   /** How our part rides on the homeserver's tokens. */
   readonly tokenMode: () => TokenMode;
 }
+
+/** What our failures may cost a client whose homeserver has answered. */
+const STORE_GRACE_MS = 50;
 
 /**
  * The `/sync` of a device that peeks: the homeserver's poll and the rooms' logs race, and what comes first is
@@ -53,11 +58,12 @@ export class PeekingSync {
     device: Device,
     started?: { answer: Promise<WholeResponse>; abort: AbortController },
   ): Promise<void> {
-    const { polls } = this.#deps;
+    const { polls, held } = this.#deps;
     const key = pollKey(device, request);
     const poll = polls.join(key, (signal) => this.#poll(req, request, signal, started));
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
+    const release = held.hold(res, null);
     try {
       const sections = await this.#race(req, res, request, device, read, poll);
       if (res.destroyed) return polls.leave(key, poll);
@@ -76,6 +82,8 @@ export class PeekingSync {
     } catch (error) {
       polls.leave(key, poll);
       throw error;
+    } finally {
+      release();
     }
   }
 
@@ -112,14 +120,17 @@ export class PeekingSync {
     const { ledger, sections, filters, devicePeeks, logger, held } = this.#deps;
     try {
       const filter = await filters.of(callerOf(req, null), device.userId, request.filter);
-      await ledger.book(device, read);
+      await this.#unlessStoreHangs(ledger.book(device, read), poll);
       const sectionRequest = { ...request, read, filter };
       // These wait for the homeserver whatever the logs hold.
       const together = request.homeserverToken === null || request.fullState || request.timeoutMs === 0;
       for (;;) {
         const changed = this.#change(device, await devicePeeks.of(device));
         try {
-          const ours = await sections.read(await devicePeeks.of(device), sectionRequest);
+          const ours = await this.#unlessStoreHangs(
+            sections.read(await devicePeeks.of(device), sectionRequest),
+            poll,
+          );
           if (poll.arrived !== null || (!together && hasNews(ours))) return ours;
           const arrived = poll.answer.then(() => 'arrived' as const);
           const waiting = [arrived, gone(res), ending(held.ending), ...(together ? [] : [changed.happened])];
@@ -134,6 +145,28 @@ export class PeekingSync {
       if (poll.arrived === null) await poll.answer;
       logger.warn({ reason: String(error) }, 'peeked rooms are left out of a sync: the store cannot be read');
       return null;
+    }
+  }
+
+  /** Once the homeserver has answered, a store that does not is not waited for; slow reads of rooms are. */
+  async #unlessStoreHangs<T>(work: Promise<T>, poll: UpstreamPoll): Promise<T> {
+    const { store, clock } = this.#deps;
+    let done = false;
+    const hangs = poll.answer.then(async () => {
+      while (!done) {
+        const answered = store.ping().then(() => true);
+        const late = clock.sleep(STORE_GRACE_MS).then(() => false);
+        if (!(await Promise.race([answered, late])))
+          throw new StoreDownError('the store does not answer in time');
+        await late;
+      }
+      return work;
+    });
+    try {
+      return await Promise.race([work, hangs]);
+    } finally {
+      done = true;
+      hangs.catch(() => undefined);
     }
   }
 

@@ -52,7 +52,7 @@ export class SyncHandler {
   async #plain(req: IncomingMessage, res: ServerResponse, request: SyncRequest): Promise<void> {
     const { forwarder, held, metrics } = this.#deps;
     metrics.syncRequests.inc({ kind: 'plain' });
-    const release = held.hold(res, request);
+    const release = held.hold(res, request.homeserverToken);
     try {
       await forwarder.forward(req, res, request.target === req.url ? {} : { path: request.target });
     } finally {
@@ -66,7 +66,7 @@ export class SyncHandler {
     const abort = new AbortController();
     const onClose = () => abort.abort();
     res.once('close', onClose);
-    const release = held.hold(res, request);
+    const release = held.hold(res, request.homeserverToken);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       upstream.catch(() => undefined);
@@ -77,6 +77,7 @@ export class SyncHandler {
         return;
       }
       res.off('close', onClose);
+      release();
       const whole = upstream.then(async (response): Promise<WholeResponse> => {
         const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
         return { status: response.status, rawHeaders: response.rawHeaders, body };

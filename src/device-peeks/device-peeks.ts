@@ -1,5 +1,6 @@
 import type { Clock } from '../platform/clock.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
+import { InstanceTakenError } from '../store/instance-taken-error.ts';
 import type { DevicePeek, Store } from '../store/store.ts';
 
 export interface Device {
@@ -10,12 +11,15 @@ export interface Device {
 /** 2026-01-01T00:00:00Z; instances count the seconds from here, which keeps them short in sync tokens. */
 const ORIGIN = Date.UTC(2026, 0, 1);
 
+const MOST_ATTEMPTS = 20;
+
 /** Which device peeks into what. Which devices have anything here is known without asking the store. */
 export class DevicePeeks {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #limits: { readonly perDevice: number; readonly expireAfterMs: number };
   readonly #known = new Set<string>();
+  #learned = 0;
   #lastInstance = 0;
 
   constructor(store: Store, clock: Clock, limits: { perDevice: number; expireAfterMs: number }) {
@@ -27,9 +31,9 @@ export class DevicePeeks {
   /** Learns which devices peek, and keeps up with what other processes change. */
   async start(): Promise<void> {
     this.#store.subscribe((notice) => {
-      if (notice.kind === 'device') this.#known.add(deviceKey(notice));
+      if (notice.kind === 'device') this.#learn(notice);
     });
-    for (const device of await this.#store.devicePeeks.devices()) this.#known.add(deviceKey(device));
+    for (const device of await this.#store.devicePeeks.devices()) this.#learn(device);
   }
 
   /** Whether the device may have a peek or something to be told; false is certain. */
@@ -44,21 +48,7 @@ export class DevicePeeks {
 
   /** Starts a peek, or renews the one there is. Rejects with 429 when the device holds its limit. */
   async begin(device: Device, roomId: string): Promise<{ peek: DevicePeek; created: boolean }> {
-    const now = this.#clock.now();
-    const added = await this.#store.devicePeeks.add(
-      {
-        ...device,
-        roomId,
-        instance: this.#nextInstance(now),
-        createdAt: now,
-        seenAt: now,
-        dormantSince: null,
-        initial: null,
-        delivered: false,
-        ended: null,
-      },
-      this.#limits.perDevice,
-    );
+    const added = await this.#add(device, roomId, this.#clock.now());
     if (added === 'full') {
       throw new MatrixError(
         429,
@@ -69,19 +59,52 @@ export class DevicePeeks {
         },
       );
     }
-    this.#known.add(deviceKey(device));
+    this.#learn(device);
     return added;
+  }
+
+  /** Another process may have given the same instance in this very second: then the next one is taken. */
+  async #add(
+    device: Device,
+    roomId: string,
+    now: number,
+  ): Promise<{ peek: DevicePeek; created: boolean } | 'full'> {
+    for (let attempt = 1; ; attempt++) {
+      const peek: DevicePeek = {
+        ...device,
+        roomId,
+        instance: this.#nextInstance(now),
+        createdAt: now,
+        seenAt: now,
+        dormantSince: null,
+        initial: null,
+        delivered: false,
+        ended: null,
+      };
+      try {
+        return await this.#store.devicePeeks.add(peek, this.#limits.perDevice);
+      } catch (error) {
+        if (!(error instanceof InstanceTakenError) || attempt === MOST_ATTEMPTS) throw error;
+      }
+    }
   }
 
   /** Live peeks and tombstones. A device that turns out to have none is forgotten. */
   async of(device: Device): Promise<DevicePeek[]> {
+    const learned = this.#learned;
     const peeks = await this.#store.devicePeeks.ofDevice(device.userId, device.deviceId);
-    if (peeks.length === 0) this.#known.delete(deviceKey(device));
+    // A peek that began while the store was asked must not be forgotten.
+    if (peeks.length === 0 && this.#learned === learned) this.#known.delete(deviceKey(device));
     return peeks;
   }
 
   expiresAt(peek: DevicePeek): number {
     return peek.seenAt + this.#limits.expireAfterMs;
+  }
+
+  #learn(device: Device): void {
+    this.#known.add(deviceKey(device));
+    this.#learned++;
   }
 
   #nextInstance(now: number): number {

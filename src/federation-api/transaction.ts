@@ -1,5 +1,5 @@
-import { isObject, type Json, type JsonObject, ownMember } from '../matrix/json.ts';
 import { serverNameOf } from '../matrix/ids.ts';
+import { isObject, type Json, type JsonObject, ownMember } from '../matrix/json.ts';
 
 /** A `/send` transaction, as far as peeking is concerned with it. */
 export interface Transaction {

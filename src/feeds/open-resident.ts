@@ -1,11 +1,13 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { isObject } from '../matrix/json.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
 import { newEntry } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
 import type { RoomLog, Store } from '../store/store.ts';
 
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
+const RETRY_MS = 10_000;
 
 /**
  * Opens the log of a room that our homeserver is in, or returns the one there. Its first entries are the
@@ -20,7 +22,7 @@ export async function openResident(
 ): Promise<RoomLog> {
   const held = await store.logs.get(roomId);
   if (held !== null && held.closed === null) return held;
-  if (held !== null) await store.logs.drop(roomId);
+  if (held !== null) await dropClosed(store, roomId);
 
   const present = await homeserver.follow(roomId, null, {
     timeoutMs: 0,
@@ -37,4 +39,14 @@ export async function openResident(
     { roomId, roomVersion: version, feed: 'resident', openedAt: now, firstPosition: firstPosition(now) },
     { entries, feedToken: present.end },
   );
+}
+
+/** The log of a room that was closed and is open again makes room for a new one, once all that it owes is sent. */
+async function dropClosed(store: Store, roomId: string): Promise<void> {
+  const owed = (await store.inboundPeeks.cursors()).some((cursor) => cursor.roomId === roomId);
+  if (owed)
+    throw new MatrixError(503, 'M_UNKNOWN', 'The room has just been closed; try again', {
+      retry_after_ms: RETRY_MS,
+    });
+  await store.logs.drop(roomId);
 }

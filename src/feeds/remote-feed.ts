@@ -195,7 +195,10 @@ export class RemoteFeed {
     for (const entry of appended) {
       if (entry.type !== 'm.room.redaction') continue;
       const amended = await redactedInReplica(store, log, pduOf(entry), rules);
-      if (amended !== null) await store.logs.amend(log.roomId, amended.eventId, amended.json);
+      if (amended === null) continue;
+      const { event, isCurrentState } = amended;
+      await store.logs.amend(log.roomId, event.eventId, event.json);
+      if (isCurrentState) await store.replicas.add(log.roomId, [event], []);
     }
     return appended;
   }

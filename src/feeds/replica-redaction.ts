@@ -3,7 +3,7 @@ import { isObject, type JsonObject } from '../matrix/json.ts';
 import { redact } from '../matrix/redaction.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import { pduOf } from '../rooms/log-entries.ts';
-import type { RoomLog, Store } from '../store/store.ts';
+import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { redactedEventId } from './redact-in-log.ts';
 
 /** The power level that a room without power levels, or without `redact` in them, asks for (spec, `m.room.power_levels`). */
@@ -18,7 +18,7 @@ export async function redactedInReplica(
   log: RoomLog,
   redaction: JsonObject,
   rules: RoomVersionRules,
-): Promise<{ eventId: string; json: string } | null> {
+): Promise<{ event: StoredEvent; isCurrentState: boolean } | null> {
   const target = redactedEventId(redaction);
   if (target === null) return null;
   const stored = await store.replicas.event(log.roomId, target);
@@ -27,7 +27,12 @@ export async function redactedInReplica(
   const sender = String(redaction.sender);
   const sameServer = serverNameOf(sender) === serverNameOf(String(pdu.sender));
   if (!sameServer && !(await mayRedact(store, log.roomId, sender))) return null;
-  return { eventId: target, json: JSON.stringify(redact(pdu as Parameters<typeof redact>[0], rules)) };
+  const event = { ...stored, json: JSON.stringify(redact(pdu, rules)) };
+  const [current] =
+    stored.stateKey === null
+      ? []
+      : await store.replicas.stateOf(log.roomId, [[stored.type, stored.stateKey]]);
+  return { event, isCurrentState: current?.eventId === target };
 }
 
 async function mayRedact(store: Store, roomId: string, sender: string): Promise<boolean> {

@@ -62,6 +62,8 @@ export interface Homeserver {
     body?: JsonObject,
   ): Promise<{ status: number; body: Buffer }>;
 
+  /** What the homeserver publishes of its own keys, old ones included. Rejects with `HomeserverDown`. */
+  ownKeys(): Promise<JsonObject>;
   /** Signing keys of a server, through the homeserver's notary: the key objects as they came, unverified. */
   notaryKeys(server: string, keyId: string, minimumValidUntil: number): Promise<JsonObject[]>;
 }

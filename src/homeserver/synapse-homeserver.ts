@@ -14,7 +14,7 @@ import type {
   ReadEvent,
   RoomSnapshot,
 } from './homeserver.ts';
-import { HomeserverApi, homeserverHttp } from './homeserver-api.ts';
+import { HomeserverApi, homeserverHttp, objectOf } from './homeserver-api.ts';
 import { Identities } from './identity.ts';
 import { type HomeserverReport, probe } from './probe.ts';
 import { Reader, type ReaderSettings } from './reader.ts';
@@ -186,6 +186,10 @@ export class SynapseHomeserver implements Homeserver {
   ): Promise<{ status: number; body: Buffer }> {
     const response = await this.#self.request(method, path, body);
     return { status: response.status, body: response.body };
+  }
+
+  async ownKeys(): Promise<JsonObject> {
+    return objectOf(await this.#api.send({ method: 'GET', path: '/_matrix/key/v2/server' }));
   }
 
   notaryKeys(server: string, keyId: string, minimumValidUntil: number): Promise<JsonObject[]> {

@@ -24,7 +24,7 @@ export interface SweepsDeps {
   readonly expireAfterMs: number;
 }
 
-/** What is due once a minute. Under a lease, so that one process of several does it. */
+/** What is due from time to time. Under a lease, so that one process of several does it. */
 export class Sweeps {
   readonly #deps: SweepsDeps;
 

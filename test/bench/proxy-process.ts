@@ -1,19 +1,26 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createContext } from '../../src/app/context.ts';
+import { loadConfig } from '../../src/config/config.ts';
 import { createListener } from '../../src/forward/listener.ts';
-import { createPassThrough } from '../../src/forward/pass-through.ts';
-import { RawForwarder } from '../../src/forward/raw-forwarder.ts';
-import { TrustedProxies } from '../../src/forward/trusted-proxies.ts';
-import { createUpstream } from '../../src/forward/upstream.ts';
+import { encodeBase64 } from '../../src/matrix/base64.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { createLogger } from '../../src/platform/log.ts';
+import { systemRandom } from '../../src/platform/random.ts';
+import { openStore } from '../../src/store/open-store.ts';
 import { serve } from './serve.ts';
 
-/** Our proxy as the benchmarks run it: `/sync` over the raw forwarder, all else over the pass-through. */
+/** The whole proxy, as it is built for users, before the upstream of a benchmark. */
 const [homeserverUrl = ''] = process.argv.slice(2);
-const trusted = new TrustedProxies();
-const forwarder = new RawForwarder(createUpstream(homeserverUrl), trusted);
-const passThrough = createPassThrough(homeserverUrl, trusted);
-
-serve(
-  createListener((req, res) => {
-    if (req.url?.includes('/sync')) void forwarder.forward(req, res);
-    else passThrough.handle(req, res);
-  }),
-);
+const keyPath = join(mkdtempSync(join(tmpdir(), 'peek-bench-')), 'signing.key');
+writeFileSync(keyPath, `ed25519 bench ${encodeBase64(systemRandom.bytes(32))}\n`);
+const config = loadConfig({
+  PEEK_HOMESERVER_URL: homeserverUrl,
+  PEEK_SERVER_NAME: 'bench.test',
+  PEEK_SIGNING_KEY_PATH: keyPath,
+});
+const logger = createLogger('silent');
+const store = await openStore({ redisUrl: null, dataDir: ':memory:', clock: systemClock, logger });
+const { handle } = createContext(config, { store, clock: systemClock, random: systemRandom, logger });
+serve(createListener(handle));

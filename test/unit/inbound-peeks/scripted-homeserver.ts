@@ -55,6 +55,10 @@ export class ScriptedHomeserver implements Homeserver {
     this.events.set(eventId, { pdu, visible });
   }
 
+  ownKeys(): Promise<JsonObject> {
+    return Promise.reject(new Error('not scripted'));
+  }
+
   readerReady(): boolean {
     return this.ready;
   }
