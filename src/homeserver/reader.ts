@@ -54,20 +54,18 @@ export class Reader {
   setUp(): Promise<void> {
     return this.#setUps.run('reader', async () => {
       if (this.#settings === null) return;
-      this.#retryAt = this.#clock.now() + RETRY_AFTER_MS;
       this.#became(await this.#trouble(this.#settings));
     });
   }
 
   /**
-   * A request as the reader; 429 is waited out. Rejects with `NotReadable` while there is no reader, and
-   * with `HomeserverDown`.
+   * A request as the reader; 429 is waited out. Rejects with `NotReadable` where no reader is configured, and
+   * with `HomeserverDown` also while the homeserver refuses the one that is: rooms are not closed by that.
    */
   async send(request: ApiRequest): Promise<HttpResponse> {
+    if (this.#settings === null) throw new NotReadable('no reader is configured');
     if (!this.#ready && this.#clock.now() >= this.#retryAt) await this.setUp();
-    if (!this.#ready || this.#settings === null) {
-      throw new NotReadable(`there is no reader: ${this.#problem ?? 'it is being set up'}`);
-    }
+    if (!this.#ready) throw new HomeserverDown(`there is no reader: ${this.#problem}`);
     const response = await this.#api.sendPatiently(asReader(request, this.#settings));
     if (response.status === 401) this.#became('the homeserver no longer knows the token of the reader');
     return response;
@@ -76,6 +74,7 @@ export class Reader {
   #became(problem: string | null): void {
     this.#problem = problem;
     this.#ready = problem === null;
+    this.#retryAt = this.#clock.now() + RETRY_AFTER_MS;
   }
 
   async #trouble(settings: ReaderSettings): Promise<string | null> {
@@ -103,6 +102,7 @@ export class Reader {
       path: '/_matrix/client/v3/register',
       headers: { authorization: `Bearer ${asToken}`, 'content-type': 'application/json' },
       body: JSON.stringify({ type: 'm.login.application_service', username, inhibit_login: true }),
+      repeatable: true,
     });
     if (response.status >= SERVER_ERROR) throw down(response);
     if (response.status === 200 || errcodeOf(response) === 'M_USER_IN_USE') return null;
