@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
+import { readSyncRequest } from './sync-request.ts';
 
 /**
  * Long-polls that are held open. When the process has to end they are answered: "nothing new", with the token
@@ -15,12 +16,15 @@ export class HeldSyncs {
   }
 
   /**
-   * Notes a response until the returned function is called. `token` is the client's own, to be answered with in
-   * the end; null where it has none, or whoever holds the poll answers it when `ending` fires.
+   * Notes a response, until `letGo`. `target` is the request's, whose token it is answered with in the end; null
+   * where whoever holds the poll answers it by itself when `ending` fires.
    */
-  hold(res: ServerResponse, token: string | null): () => void {
-    this.#held.set(res, token);
-    return () => this.#held.delete(res);
+  hold(res: ServerResponse, target: string | null): void {
+    this.#held.set(res, target);
+  }
+
+  letGo(res: ServerResponse): void {
+    this.#held.delete(res);
   }
 
   get count(): number {
@@ -30,7 +34,8 @@ export class HeldSyncs {
   /** Answers all of them. A poll without a token, or whose answer has begun, is left to end by itself. */
   release(): void {
     this.#ending.abort();
-    for (const [res, token] of this.#held) {
+    for (const [res, target] of this.#held) {
+      const token = target === null ? null : readSyncRequest(target).homeserverToken;
       if (token === null || res.headersSent || res.destroyed) continue;
       answerNothingNew(res, token);
     }

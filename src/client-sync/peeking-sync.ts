@@ -63,7 +63,7 @@ export class PeekingSync {
     const poll = polls.join(key, (signal) => this.#poll(req, request, signal, started));
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
-    const release = held.hold(res, null);
+    held.hold(res, null);
     try {
       const sections = await this.#race(req, res, request, device, read, poll);
       if (res.destroyed) return polls.leave(key, poll);
@@ -83,7 +83,7 @@ export class PeekingSync {
       polls.leave(key, poll);
       throw error;
     } finally {
-      release();
+      held.letGo(res);
     }
   }
 

@@ -10,7 +10,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekingSync } from './peeking-sync.ts';
-import { callerOf, forwardedFor, readSyncRequest, type SyncRequest } from './sync-request.ts';
+import { callerOf, forwardedFor, mayHoldOurPart, readSyncRequest, type SyncRequest } from './sync-request.ts';
 
 export interface SyncHandlerDeps {
   readonly forwarder: RawForwarder;
@@ -33,31 +33,34 @@ const IDENTITY_GRACE_MS = 50;
  */
 export class SyncHandler {
   readonly #deps: SyncHandlerDeps;
+  readonly #plainSyncs: { inc(): void };
+  readonly #peekingSyncs: { inc(): void };
 
   constructor(deps: SyncHandlerDeps) {
     this.#deps = deps;
+    this.#plainSyncs = deps.metrics.syncRequests.labels('plain');
+    this.#peekingSyncs = deps.metrics.syncRequests.labels('peeking');
   }
 
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { devicePeeks, homeserver } = this.#deps;
-    const request = readSyncRequest(req.url ?? '');
-    if (!devicePeeks.anyPeeks) return this.#plain(req, res, request);
-    const caller = callerOf(req, null);
-    const known = homeserver.remembered(caller);
+    const url = req.url ?? '';
+    // Hot: with nobody peeking, a request is not even read.
+    if (!devicePeeks.anyPeeks)
+      return this.#plain(req, res, mayHoldOurPart(url) ? readSyncRequest(url).target : url);
+    const known = homeserver.remembered(callerOf(req, null));
+    const request = readSyncRequest(url);
     if (known === null) return this.#unknown(req, res, request);
-    if (!devicePeeks.mayPeek(deviceOf(known))) return this.#plain(req, res, request);
+    if (!devicePeeks.mayPeek(deviceOf(known))) return this.#plain(req, res, request.target);
     return this.#peeking(req, res, request, deviceOf(known));
   }
 
-  async #plain(req: IncomingMessage, res: ServerResponse, request: SyncRequest): Promise<void> {
-    const { forwarder, held, metrics } = this.#deps;
-    metrics.syncRequests.inc({ kind: 'plain' });
-    const release = held.hold(res, request.homeserverToken);
-    try {
-      await forwarder.forward(req, res, request.target === req.url ? {} : { path: request.target });
-    } finally {
-      release();
-    }
+  async #plain(req: IncomingMessage, res: ServerResponse, target: string): Promise<void> {
+    const { forwarder, held } = this.#deps;
+    this.#plainSyncs.inc();
+    held.hold(res, target);
+    await forwarder.forward(req, res, target === req.url ? {} : { path: target });
+    held.letGo(res);
   }
 
   /** A token not seen for a while: the homeserver is asked for the sync and for the caller at the same time. */
@@ -66,18 +69,18 @@ export class SyncHandler {
     const abort = new AbortController();
     const onClose = () => abort.abort();
     res.once('close', onClose);
-    const release = held.hold(res, request.homeserverToken);
+    held.hold(res, request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       upstream.catch(() => undefined);
       const identity = await this.#identify(req, upstream);
       if (identity === null || !this.#deps.devicePeeks.mayPeek(deviceOf(identity))) {
-        this.#deps.metrics.syncRequests.inc({ kind: 'plain' });
+        this.#plainSyncs.inc();
         await forwarder.pipe(await upstream, res);
         return;
       }
       res.off('close', onClose);
-      release();
+      held.letGo(res);
       const whole = upstream.then(async (response): Promise<WholeResponse> => {
         const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
         return { status: response.status, rawHeaders: response.rawHeaders, body };
@@ -86,7 +89,7 @@ export class SyncHandler {
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
-      release();
+      held.letGo(res);
     }
   }
 
@@ -109,8 +112,8 @@ export class SyncHandler {
     device: Device,
     started?: { answer: Promise<WholeResponse>; abort: AbortController },
   ): Promise<void> {
-    const { metrics, peekingSync, logger } = this.#deps;
-    metrics.syncRequests.inc({ kind: 'peeking' });
+    const { peekingSync, logger } = this.#deps;
+    this.#peekingSyncs.inc();
     try {
       await peekingSync.answer(req, res, request, device, started);
     } catch (error) {

@@ -38,6 +38,11 @@ export function readSyncRequest(url: string): SyncRequest {
   };
 }
 
+/** False only for targets that certainly have no token with a part of ours; cheap, for the path of everybody. */
+export function mayHoldOurPart(url: string): boolean {
+  return /[0-9]{20}|PEEK|%/.test(url);
+}
+
 /** The credentials of a client request, as the homeserver has to see them to say who is calling. */
 export function callerOf(req: IncomingMessage, forwardedFor: string | null): Caller {
   return {

@@ -8,13 +8,12 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import { newEntry, pduOf, stateSlot } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
-import { closingReason } from '../rooms/readable.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
-import type { NewLogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
-import { fillGap, unknownAncestors } from './gap-filler.ts';
-import { type PeekAnswer, readableSince } from './peek-answer.ts';
-import { redactedInReplica } from './replica-redaction.ts';
+import { type RoomLog, type Store, StoreDownError, type StoredEvent } from '../store/store.ts';
+import { appendRemote, storedEvent } from './append-remote.ts';
+import { type Ancestors, fillGap, hasUnknownAncestors, inGraphOrder, lastUnlinked } from './gap-filler.ts';
+import type { PeekAnswer } from './peek-answer.ts';
 import { RoomQueues } from './room-queues.ts';
 
 export interface RemoteFeedDeps {
@@ -53,9 +52,9 @@ export class RemoteFeed {
       const { store, clock } = this.#deps;
       const answer = await obtain();
       const held = await store.logs.get(roomId);
-      if (held !== null && held.closed !== null) await store.logs.drop(roomId);
-      await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
       if (held !== null && held.closed === null) return this.#goOn(held, answer);
+      if (held !== null) await store.logs.drop(roomId);
+      await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
       const now = clock.now();
       const current = new Set(answer.state.map(({ eventId }) => eventId));
       const earlier = new Map(answer.authChain.map((event) => [event.eventId, event]));
@@ -78,16 +77,36 @@ export class RemoteFeed {
     });
   }
 
-  /** A log that nobody fed for a while goes on with what the room shows now; what lies between is a gap. */
+  /**
+   * A log that nobody fed for a while goes on with what the room shows now: its newest events, and the state
+   * that changed meanwhile. What lies between is a gap, if the newest events do not lead back to the log.
+   */
   async #goOn(log: RoomLog, answer: PeekAnswer): Promise<RoomLog> {
     const { store } = this.#deps;
-    const appended = await this.#append(log, answer.recent, answer.rules);
-    const first = appended[0];
-    if (log.needsCatchUp) {
-      if (first !== undefined) await store.logs.prune(log.roomId, first.position);
-      await store.logs.setFeed(log.roomId, { needsCatchUp: false });
-    }
-    return (await store.logs.get(log.roomId)) ?? log;
+    const { roomId } = log;
+    const old = new Map((await store.replicas.state(roomId)).map((event) => [slotOf(event), event]));
+    const changed = answer.state.filter(
+      (event) => old.get(slotOf(storedEvent(event)))?.eventId !== event.eventId,
+    );
+    const news = [...new Map([...changed, ...answer.recent].map((event) => [event.eventId, event])).values()];
+    const held = await store.logs.positions(
+      roomId,
+      news.map(({ eventId }) => eventId),
+    );
+    const fresh = inGraphOrder(news.filter(({ eventId }) => !held.has(eventId)));
+    const recent = new Set(answer.recent.map(({ eventId }) => eventId));
+    const gap = await hasUnknownAncestors(
+      store,
+      log,
+      fresh.filter(({ eventId }) => recent.has(eventId)),
+      answer.rules,
+      recent,
+    );
+    await store.replicas.add(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
+    const current = new Set(answer.state.map(({ eventId }) => eventId));
+    await appendRemote(this.#deps, log, fresh, answer.rules, { gap, current, old });
+    if (log.needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp: false });
+    return (await store.logs.get(roomId)) ?? log;
   }
 
   /**
@@ -126,97 +145,49 @@ export class RemoteFeed {
     const log = await store.logs.get(roomId);
     if (log === null || log.closed !== null) return 'the room is no longer peeked';
     if ((await store.logs.positions(roomId, [event.eventId])).size > 0) return null;
-    let ancestors: VerifiedEvent[] = [];
-    if ((await unknownAncestors(store, log, event, rules, new Set())).length > 0) {
-      try {
-        ancestors = await fillGap(
-          { ...this.#deps, rejected: (error) => this.#drop(roomId, origin, error.reason, 1) },
-          origin,
-          log,
-          event,
-          rules,
-        );
-      } catch (error) {
-        logger.warn({ room: roomId, server: origin, reason: String(error) }, 'a gap could not be filled');
-      }
-    }
-    const arriving = new Set(ancestors.map(({ eventId }) => eventId));
-    const unknown = await unknownAncestors(store, log, event, rules, arriving);
-    const appended = await this.#append(log, [...ancestors, event], rules);
-    const newest = appended.find((entry) => entry.eventId === event.eventId);
-    if (unknown.length > 0 && newest !== undefined) {
+    const ancestors = await this.#ancestors(log, origin, event, rules);
+    const chain = [...ancestors.missing, event];
+    const known = new Set([...ancestors.older, ...chain.map(({ eventId }) => eventId)]);
+    const gap = await lastUnlinked(store, log, chain, rules, known);
+    await appendRemote(this.#deps, log, gap === -1 ? chain : chain.slice(gap), rules, { gap: gap !== -1 });
+    if (gap !== -1) {
       metrics.gaps.inc({ outcome: 'left' });
-      await store.logs.prune(roomId, newest.position);
-    }
+      logger.info(
+        { room: roomId, server: origin },
+        'events of a peeked room are missing; its state is read anew',
+      );
+      await store.logs.setFeed(roomId, { needsCatchUp: true });
+    } else if (ancestors.missing.length > 0) metrics.gaps.inc({ outcome: 'filled' });
     return null;
   }
 
-  /** Appends verified events, state into the replica; stops at the event that closes the room. */
-  async #append(log: RoomLog, events: readonly VerifiedEvent[], rules: RoomVersionRules) {
-    const { store, clock, metrics } = this.#deps;
-    const now = clock.now();
-    const visibility = await this.#current(log.roomId, 'm.room.history_visibility', '');
-    const entries: NewLogEntry[] = [];
-    const superseded: StoredEvent[] = [];
-    const replaced = new Map<string, string>();
-    let close: { reason: string } | undefined;
-    for (const event of events) {
-      const shown = readableSince([event], visibility).length > 0 || closingReason(event.pdu) !== null;
-      const stateKey = typeof event.pdu.state_key === 'string' ? event.pdu.state_key : null;
-      let replaces: string | null = null;
-      if (stateKey !== null) {
-        const slot = stateSlot(event.pdu.type, stateKey);
-        const before = await this.#stored(log.roomId, event.pdu.type, stateKey);
-        replaces = replaced.get(slot) ?? before?.eventId ?? null;
-        if (before !== null && !replaced.has(slot)) superseded.push(before);
-        replaced.set(slot, event.eventId);
-      }
-      entries.push(
-        newEntry({ ...event, replaces: replaces === event.eventId ? null : replaces }, now, {
-          shown,
-          applied: true,
-        }),
+  /** What the log lacks before `event`, as far as its sender has it. */
+  async #ancestors(
+    log: RoomLog,
+    origin: string,
+    event: VerifiedEvent,
+    rules: RoomVersionRules,
+  ): Promise<Ancestors> {
+    const nothing: Ancestors = { missing: [], older: [] };
+    if (!(await hasUnknownAncestors(this.#deps.store, log, [event], rules, new Set()))) return nothing;
+    const rejected = (error: EventRejected) => this.#drop(log.roomId, origin, error.reason, 1);
+    try {
+      return await fillGap({ ...this.#deps, rejected }, origin, log, event, rules);
+    } catch (error) {
+      if (error instanceof StoreDownError) throw error;
+      this.#deps.logger.warn(
+        { room: log.roomId, server: origin, reason: String(error) },
+        'a gap could not be filled',
       );
-      const reason = closingReason(event.pdu);
-      if (reason !== null) {
-        close = { reason };
-        break;
-      }
+      return nothing;
     }
-    // A replaced state event stays readable: the state at earlier positions is made of it.
-    if (superseded.length > 0) await store.replicas.add(log.roomId, [], superseded);
-    const appended = await store.logs.append(log.roomId, {
-      entries,
-      intoReplica: true,
-      ...(close === undefined ? {} : { close }),
-    });
-    metrics.logAppended.inc({ feed: 'remote' }, appended.length);
-    metrics.forks.inc(entries.filter(isMerge).length);
-    for (const entry of appended) {
-      if (entry.type !== 'm.room.redaction') continue;
-      const amended = await redactedInReplica(store, log, pduOf(entry), rules);
-      if (amended === null) continue;
-      const { event, isCurrentState } = amended;
-      await store.logs.amend(log.roomId, event.eventId, event.json);
-      if (isCurrentState) await store.replicas.add(log.roomId, [event], []);
-    }
-    return appended;
   }
 
   async #aclAdmits(roomId: string, origin: string): Promise<boolean> {
-    const acl = await this.#current(roomId, 'm.room.server_acl', '');
-    const content = acl?.pdu.content;
-    return acl === null || compileServerAcl(isObject(content) ? content : null)(origin);
-  }
-
-  async #stored(roomId: string, type: string, stateKey: string): Promise<StoredEvent | null> {
-    return (await this.#deps.store.replicas.stateOf(roomId, [[type, stateKey]]))[0] ?? null;
-  }
-
-  async #current(roomId: string, type: string, stateKey: string): Promise<VerifiedEvent | null> {
-    const stored = await this.#stored(roomId, type, stateKey);
-    if (stored === null) return null;
-    return { eventId: stored.eventId, pdu: pduOf(stored) as VerifiedEvent['pdu'], redacted: false };
+    const [acl] = await this.#deps.store.replicas.stateOf(roomId, [['m.room.server_acl', '']]);
+    if (acl === undefined) return true;
+    const { content } = pduOf(acl);
+    return compileServerAcl(isObject(content) ? content : {})(origin);
   }
 
   #drop(
@@ -231,14 +202,8 @@ export class RemoteFeed {
   }
 }
 
-function storedEvent(event: VerifiedEvent): StoredEvent {
-  const stateKey = event.pdu.state_key;
-  return {
-    eventId: event.eventId,
-    json: JSON.stringify(event.pdu),
-    type: event.pdu.type,
-    stateKey: typeof stateKey === 'string' ? stateKey : null,
-  };
+function slotOf(event: StoredEvent): string {
+  return stateSlot(event.type, event.stateKey ?? '');
 }
 
 /**
@@ -254,10 +219,4 @@ function replacedOf(event: VerifiedEvent, earlier: ReadonlyMap<string, VerifiedE
     }
   }
   return null;
-}
-
-/** An event with several predecessors joins lines that forked before it. */
-function isMerge(entry: NewLogEntry): boolean {
-  const previous = pduOf(entry).prev_events;
-  return Array.isArray(previous) && previous.length > 1;
 }

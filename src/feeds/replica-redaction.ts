@@ -1,46 +1,64 @@
 import { serverNameOf } from '../matrix/ids.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
+import { isObject, type JsonObject, ownMember } from '../matrix/json.ts';
+import type { Pdu } from '../matrix/pdu.ts';
 import { redact } from '../matrix/redaction.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import { pduOf } from '../rooms/log-entries.ts';
-import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
-import { redactedEventId } from './redact-in-log.ts';
+import type { RoomLog, Store } from '../store/store.ts';
 
 /** The power level that a room without power levels, or without `redact` in them, asks for (spec, `m.room.power_levels`). */
 const DEFAULT_REDACT_LEVEL = 50;
 
 /**
- * The event that a redaction prunes in a remote room, if its sender may: somebody of the target's own server,
- * or a user with the power to redact. Null when there is nothing to do.
+ * Prunes the event that a redaction names, wherever it is held of a remote room, if the redaction's sender may:
+ * somebody of the target's own server, or a user with the power to redact.
  */
-export async function redactedInReplica(
+export async function redactInReplica(
   store: Store,
   log: RoomLog,
   redaction: JsonObject,
   rules: RoomVersionRules,
-): Promise<{ event: StoredEvent; isCurrentState: boolean } | null> {
-  const target = redactedEventId(redaction);
-  if (target === null) return null;
-  const stored = await store.replicas.event(log.roomId, target);
-  if (stored === null) return null;
-  const pdu = pduOf(stored);
+): Promise<void> {
+  const { roomId } = log;
+  const content = isObject(redaction.content) ? redaction.content : {};
+  const target = rules.redactsPlace === 'content' ? content.redacts : redaction.redacts;
+  if (typeof target !== 'string') return;
+  const stored = await store.replicas.event(roomId, target);
+  if (stored === null) return;
+  const pdu = pduOf(stored) as Pdu;
   const sender = String(redaction.sender);
-  const sameServer = serverNameOf(sender) === serverNameOf(String(pdu.sender));
-  if (!sameServer && !(await mayRedact(store, log.roomId, sender))) return null;
-  const event = { ...stored, json: JSON.stringify(redact(pdu, rules)) };
-  const [current] =
-    stored.stateKey === null
-      ? []
-      : await store.replicas.stateOf(log.roomId, [[stored.type, stored.stateKey]]);
-  return { event, isCurrentState: current?.eventId === target };
+  const sameServer = serverNameOf(sender) === serverNameOf(pdu.sender);
+  if (!sameServer && !(await mayRedact(store, roomId, sender, rules))) return;
+  const pruned = { ...stored, json: JSON.stringify(redact(pdu, rules)) };
+  await store.logs.amend(roomId, target, pruned.json);
+  if (stored.stateKey === null) return;
+  const [current] = await store.replicas.stateOf(roomId, [[stored.type, stored.stateKey]]);
+  await store.replicas.add(roomId, current?.eventId === target ? [pruned] : [], [pruned]);
 }
 
-async function mayRedact(store: Store, roomId: string, sender: string): Promise<boolean> {
-  const levels = (await store.replicas.stateOf(roomId, [['m.room.power_levels', '']]))[0];
-  const content = levels === undefined ? null : pduOf(levels).content;
-  if (!isObject(content)) return false;
-  const needed = typeof content.redact === 'number' ? content.redact : DEFAULT_REDACT_LEVEL;
-  const users = new Map(Object.entries(isObject(content.users) ? content.users : {}));
-  const own = users.get(sender) ?? content.users_default ?? 0;
+async function mayRedact(
+  store: Store,
+  roomId: string,
+  sender: string,
+  rules: RoomVersionRules,
+): Promise<boolean> {
+  const state = await store.replicas.stateOf(roomId, [
+    ['m.room.power_levels', ''],
+    ['m.room.create', ''],
+  ]);
+  const contentOf = (type: string) => {
+    const event = state.find((stored) => stored.type === type);
+    const content = event === undefined ? undefined : pduOf(event).content;
+    return isObject(content) ? content : {};
+  };
+  if (rules.auth.creatorsOutrank) {
+    const create = state.find(({ type }) => type === 'm.room.create');
+    const others = contentOf('m.room.create').additional_creators;
+    const creators = [create && pduOf(create).sender, ...(Array.isArray(others) ? others : [])];
+    if (creators.includes(sender)) return true;
+  }
+  const levels = contentOf('m.room.power_levels');
+  const needed = typeof levels.redact === 'number' ? levels.redact : DEFAULT_REDACT_LEVEL;
+  const own = ownMember(isObject(levels.users) ? levels.users : {}, sender) ?? levels.users_default ?? 0;
   return typeof own === 'number' && own >= needed;
 }
