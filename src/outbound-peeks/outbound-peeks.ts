@@ -163,8 +163,13 @@ export class OutboundPeeks {
   async sweep(now: number): Promise<void> {
     for (const peek of await this.#deps.store.outboundPeeks.all()) {
       if (peek.phase === 'ending') await this.#finish(peek, now);
+      else if (await this.#needsCatchUp(peek.roomId)) await this.#putAgain(peek);
       else if (peek.renewAt <= now) await this.#renew(peek, now);
     }
+  }
+
+  async #needsCatchUp(roomId: string): Promise<boolean> {
+    return (await this.#deps.store.logs.get(roomId))?.needsCatchUp === true;
   }
 
   /** The peeked server says that it has evicted this peek: it is asked for again. */

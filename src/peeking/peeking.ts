@@ -141,7 +141,7 @@ export class Peeking {
     const content = member === undefined ? undefined : pduOf(member).content;
     // The homeserver is not in the room, so only a ban can still mean something here.
     if (isObject(content) && content.membership === 'ban') {
-      await this.#deps.readers.release(roomId);
+      await this.#deps.readers.releaseNow(roomId);
       refuseMember('ban');
     }
   }

@@ -39,8 +39,13 @@ export class RoomReaders {
     return this.#deps.residentFeeds.open(roomId);
   }
 
-  /** Called when a reader has gone. Does nothing while others are there. */
-  async release(roomId: string): Promise<void> {
+  /** Called when a reader has gone. Does nothing while others are there. Waits for its turn in the room. */
+  release(roomId: string): Promise<void> {
+    return this.queues.run(roomId, () => this.releaseNow(roomId));
+  }
+
+  /** The same for who has the room's turn already. */
+  async releaseNow(roomId: string): Promise<void> {
     const { store, residentFeeds, outbound, clock } = this.#deps;
     const log = await store.logs.get(roomId);
     if (log === null) return;

@@ -1,0 +1,251 @@
+import { pino } from 'pino';
+import { onTestFinished } from 'vitest';
+import { DeviceFilters } from '../../src/client-sync/device-filters.ts';
+import {
+  DeviceSectionReader,
+  type DeviceSections,
+  type SectionRequest,
+} from '../../src/client-sync/device-sections.ts';
+import { NO_FILTER, parseFilter } from '../../src/client-sync/filter.ts';
+import { Joins } from '../../src/client-sync/joins.ts';
+import { PeekLedger, type SincelessSync } from '../../src/client-sync/peek-ledger.ts';
+import { RoomSections } from '../../src/client-sync/room-sections.ts';
+import { DevicePeeks } from '../../src/device-peeks/device-peeks.ts';
+import { RemoteFeed } from '../../src/feeds/remote-feed.ts';
+import { ResidentFeeds } from '../../src/feeds/resident-feeds.ts';
+import { RoomQueues } from '../../src/feeds/room-queues.ts';
+import type { Identity } from '../../src/homeserver/homeserver.ts';
+import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
+import type { JsonObject } from '../../src/matrix/json.ts';
+import { OutboundPeeks } from '../../src/outbound-peeks/outbound-peeks.ts';
+import { Peeking } from '../../src/peeking/peeking.ts';
+import { Residency } from '../../src/peeking/residency.ts';
+import { RoomReaders } from '../../src/peeking/room-readers.ts';
+import { Sweeps } from '../../src/peeking/sweeps.ts';
+import { createMetrics } from '../../src/platform/metrics.ts';
+import { systemRandom } from '../../src/platform/random.ts';
+import { RoomWakes } from '../../src/rooms/room-wakes.ts';
+import { StateAt } from '../../src/rooms/state-at.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import type { RoomLog, Store } from '../../src/store/store.ts';
+import { ManualClock } from './manual-clock.ts';
+import { type RoomBuilder, TestKeyRing } from './room-builder.ts';
+import { RoomHomeserver } from './room-homeserver.ts';
+import { ScriptedRemote } from './scripted-remote.ts';
+
+export const HOUR = 3_600_000;
+export const DAY = 24 * HOUR;
+export const EXPIRE_AFTER = 7 * DAY;
+export const PEER = 'there.test';
+export const ALICE: Identity = { userId: '@alice:here.test', deviceId: 'PHONE', isGuest: false };
+
+export interface HouseOptions {
+  readonly perDevice?: number;
+  readonly sincelessSync?: SincelessSync;
+}
+
+/**
+ * All of peeking on a real store in memory, between a homeserver and other servers that a test scripts. Time
+ * stands still until it is moved.
+ */
+export class PeekingHouse {
+  readonly clock: ManualClock;
+  readonly store: Store;
+  readonly homeserver = new RoomHomeserver();
+  readonly remote = new ScriptedRemote();
+  readonly keys = new TestKeyRing();
+  readonly logger = pino({ level: 'silent' });
+  readonly metrics = createMetrics();
+  readonly wakes: RoomWakes;
+  readonly residentFeeds: ResidentFeeds;
+  readonly remoteFeed: RemoteFeed;
+  readonly devicePeeks: DevicePeeks;
+  readonly outbound: OutboundPeeks;
+  readonly inbound: InboundPeeks;
+  readonly readers: RoomReaders;
+  readonly peeking: Peeking;
+  readonly residency: Residency;
+  readonly sweeps: Sweeps;
+  readonly sections: DeviceSectionReader;
+  readonly filters: DeviceFilters;
+  readonly ledger: PeekLedger;
+  readonly joins: Joins;
+
+  static async open(options: HouseOptions = {}): Promise<PeekingHouse> {
+    const clock = new ManualClock(Date.UTC(2026, 5, 1));
+    const logger = pino({ level: 'silent' });
+    const store = await openStore({ redisUrl: null, dataDir: ':memory:', clock, logger });
+    onTestFinished(() => store.close());
+    return PeekingHouse.on(store, clock, options);
+  }
+
+  /** On a store that is there already: what a restart finds. */
+  static async on(store: Store, clock: ManualClock, options: HouseOptions = {}): Promise<PeekingHouse> {
+    const house = new PeekingHouse(store, clock, options);
+    const stopClosing = house.readers.watchClosing();
+    await house.devicePeeks.start();
+    await house.outbound.start();
+    await house.inbound.start();
+    onTestFinished(async () => {
+      stopClosing();
+      await house.stop();
+    });
+    return house;
+  }
+
+  private constructor(store: Store, clock: ManualClock, options: HouseOptions) {
+    this.clock = clock;
+    this.store = store;
+    const { homeserver, remote, keys, logger, metrics } = this;
+    const common = { store, homeserver, remote, keys, clock, logger, metrics, random: systemRandom };
+    this.wakes = new RoomWakes(store);
+    this.residentFeeds = new ResidentFeeds({
+      ...common,
+      owner: 'this process',
+      left: (roomId) => void this.readers.left(roomId),
+    });
+    this.remoteFeed = new RemoteFeed(common);
+    this.devicePeeks = new DevicePeeks(store, clock, {
+      perDevice: options.perDevice ?? 50,
+      expireAfterMs: EXPIRE_AFTER,
+    });
+    this.outbound = new OutboundPeeks({ ...common, feed: this.remoteFeed, serverName: 'here.test' });
+    this.inbound = new InboundPeeks({
+      ...common,
+      serverName: 'here.test',
+      limits: { maxPerServer: 1000, maxTotal: 1000, renewalIntervalMs: HOUR },
+      openLog: (roomId) => this.readers.openForServer(roomId),
+      released: (roomId) => void this.readers.releaseQuietly(roomId),
+    });
+    const { residentFeeds, outbound, inbound, devicePeeks } = this;
+    this.readers = new RoomReaders({ ...common, residentFeeds, outbound, inbound, queues: new RoomQueues() });
+    const { readers } = this;
+    this.peeking = new Peeking({ ...common, residentFeeds, outbound, devicePeeks, readers });
+    this.residency = new Residency(homeserver, clock);
+    const { peeking } = this;
+    this.sweeps = new Sweeps({
+      ...common,
+      peeking,
+      readers,
+      inbound,
+      outbound,
+      owner: 'this process',
+      expireAfterMs: EXPIRE_AFTER,
+    });
+    const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+    this.sections = new DeviceSectionReader(store, rooms, logger);
+    this.filters = new DeviceFilters(homeserver);
+    const sincelessSync = options.sincelessSync ?? 'delivered';
+    this.ledger = new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync });
+    this.joins = new Joins(store, peeking);
+  }
+
+  /** Ends what runs by itself; the store stays. */
+  async stop(): Promise<void> {
+    await Promise.all([this.residentFeeds.stopAll(), this.inbound.stop()]);
+    this.wakes.close();
+  }
+
+  /** Our homeserver is in this room. */
+  resident(builder: RoomBuilder): RoomBuilder {
+    this.homeserver.add(builder);
+    return builder;
+  }
+
+  /** `PEER` lets this room be peeked, and answers what it has at that moment. */
+  remoteRoom(builder: RoomBuilder, server = PEER): RoomBuilder {
+    this.remote.on(server, 'PUT', `/peek/${builder.roomId}/`, () => builder.peekAnswer());
+    this.remote.on(server, 'DELETE', `/peek/${builder.roomId}/`, {});
+    this.remote.on(server, 'POST', `/peek/${builder.roomId}/`, { renewal_interval: HOUR });
+    return builder;
+  }
+
+  async peek(roomId: string, who = ALICE, servers: readonly string[] = [PEER]): Promise<void> {
+    await this.peeking.peek(who, roomId, servers);
+    await this.settle();
+  }
+
+  /** Lets resident feeds and notices do what the last change started. */
+  async settle(ms = 0): Promise<void> {
+    this.homeserver.wake();
+    await this.clock.advance(ms);
+    await this.clock.advance(0);
+    await this.clock.advance(0);
+  }
+
+  async log(roomId: string): Promise<RoomLog> {
+    const log = await this.store.logs.get(roomId);
+    if (log === null) throw new Error(`${roomId} has no log`);
+    return log;
+  }
+
+  /** What a peeked server sends us of a room. */
+  ingest(builder: RoomBuilder, events: readonly { readonly pdu: JsonObject }[], origin = PEER) {
+    return this.remoteFeed.ingest(
+      builder.roomId,
+      origin,
+      events.map(({ pdu }) => pdu),
+    );
+  }
+}
+
+/** A device as its syncs see it: books and reads as `/sync` does, and keeps the position of its token. */
+export class TestDevice {
+  read: ReadonlyMap<number, number> | null = null;
+  readonly who: Identity;
+  readonly #house: PeekingHouse;
+
+  constructor(house: PeekingHouse, who = ALICE) {
+    this.#house = house;
+    this.who = who;
+  }
+
+  /** One sync, whose token the device keeps. */
+  async sync(filter: JsonObject | null = null, more: Partial<SectionRequest> = {}): Promise<DeviceSections> {
+    const answer = await this.lostSync(filter, more);
+    this.read = answer.read;
+    return answer;
+  }
+
+  /** One sync whose answer does not reach the device. */
+  async lostSync(
+    filter: JsonObject | null = null,
+    more: Partial<SectionRequest> = {},
+  ): Promise<DeviceSections> {
+    const { ledger, devicePeeks, sections } = this.#house;
+    await ledger.book(this.who, this.read);
+    return sections.read(await devicePeeks.of(this.who), {
+      read: this.read,
+      homeserverToken: this.read === null ? null : 's0',
+      filter: filter === null ? NO_FILTER : parseFilter(filter),
+      fullState: false,
+      useStateAfter: false,
+      ...more,
+    });
+  }
+}
+
+/** A section of an answer in short: bodies of messages, `type=value` of state. */
+export function brief(section: JsonObject | undefined) {
+  const parts = section as unknown as Section | undefined;
+  if (parts === undefined) return undefined;
+  const state = parts.state ?? parts['org.matrix.msc4222.state_after'];
+  return {
+    timeline: (parts.timeline?.events ?? []).map(inShort),
+    state: (state?.events ?? []).map(inShort).toSorted(),
+    limited: parts.timeline?.limited,
+  };
+}
+
+interface Section {
+  readonly timeline?: { readonly events: JsonObject[]; readonly limited: boolean };
+  readonly state?: { readonly events: JsonObject[] };
+  readonly 'org.matrix.msc4222.state_after'?: { readonly events: JsonObject[] };
+}
+
+function inShort(event: JsonObject): string {
+  const content = event.content as JsonObject;
+  if (event.type === 'm.room.message') return String(content.body);
+  const value = content.topic ?? content.name ?? content.membership ?? content.history_visibility ?? '';
+  return `${String(event.type).replace('m.room.', '')}${event.state_key ? ` ${event.state_key}` : ''}=${value}`;
+}

@@ -1,0 +1,57 @@
+import type { JsonObject } from '../../src/matrix/json.ts';
+import {
+  RemoteRefusal,
+  type RemoteRequest,
+  type RemoteServers,
+  RemoteUnreachable,
+} from '../../src/remote-servers/remote-servers.ts';
+
+export interface RemoteCall {
+  readonly server: string;
+  readonly method: string;
+  /** Decoded, without the query. */
+  readonly path: string;
+  readonly body: JsonObject;
+}
+
+type Answer = JsonObject | Error | ((call: RemoteCall) => JsonObject | Promise<JsonObject>);
+
+/** Other servers as a test tells them to be. Those it says nothing of cannot be reached. */
+export class ScriptedRemote implements RemoteServers {
+  readonly calls: RemoteCall[] = [];
+  readonly #answers: { server: string; method: string; part: string; answer: Answer }[] = [];
+
+  /** What `server` answers to this method on paths that contain `part`. The newest word counts. */
+  on(server: string, method: string, part: string, answer: Answer): void {
+    this.#answers.unshift({ server, method, part, answer });
+  }
+
+  refuse(server: string, method: string, part: string, status: number, errcode: string | null = null): void {
+    this.on(server, method, part, new RemoteRefusal(server, status, errcode, {}));
+  }
+
+  async request(server: string, request: RemoteRequest): Promise<JsonObject> {
+    const path = decodeURIComponent(request.path.split('?', 1)[0] ?? '');
+    const call = { server, method: request.method, path, body: request.body ?? {} };
+    this.calls.push(call);
+    const found = this.#answers.find(
+      (known) => known.server === server && known.method === request.method && path.includes(known.part),
+    );
+    if (found === undefined) throw new RemoteUnreachable(`${server} cannot be reached`);
+    if (found.answer instanceof Error) throw found.answer;
+    return typeof found.answer === 'function' ? found.answer(call) : found.answer;
+  }
+
+  /** The calls of one method, as `server path`. */
+  sent(method: string): string[] {
+    return this.calls.filter((call) => call.method === method).map(({ server, path }) => `${server} ${path}`);
+  }
+
+  async software(): Promise<null> {
+    return null;
+  }
+
+  availableIn(): number {
+    return 0;
+  }
+}

@@ -1,0 +1,177 @@
+import { describe, expect, test } from 'vitest';
+import { newEntry } from '../../../src/rooms/log-entries.ts';
+import { readableHead, readNewest, readOn, type Stretch } from '../../../src/rooms/timeline.ts';
+import { PeekingHouse } from '../../support/peeking-house.ts';
+
+const ROOM = '!room:there.test';
+
+interface Sketch {
+  /** `m.room.topic` with an empty key, say; null for messages. */
+  readonly state?: string;
+  readonly hidden?: boolean;
+}
+
+/** A log that begins at position 100, of events named `$0`, `$1` … */
+async function logOf(sketches: readonly Sketch[], close = false) {
+  const { store } = await PeekingHouse.open();
+  const about = {
+    roomId: ROOM,
+    roomVersion: '10',
+    feed: 'remote',
+    openedAt: 0,
+    firstPosition: 100,
+  } as const;
+  await store.logs.open(about);
+  const entries = sketches.map((sketch, i) => {
+    const state = sketch.state === undefined ? {} : { state_key: '' };
+    const pdu = { type: sketch.state ?? 'm.room.message', content: {}, ...state };
+    const flags = { shown: sketch.hidden !== true, applied: true };
+    return newEntry({ eventId: `$${i}`, pdu, replaces: null }, 0, flags);
+  });
+  await store.logs.append(ROOM, { entries, ...(close ? { close: { reason: 'visibility' } } : {}) });
+  const log = async () => {
+    const found = await store.logs.get(ROOM);
+    if (found === null) throw new Error('no log');
+    return found;
+  };
+  return { store, log };
+}
+
+function ids(stretch: Stretch) {
+  return {
+    timeline: stretch.timeline.map(({ eventId }) => eventId),
+    state: stretch.skippedState.map(({ eventId }) => eventId),
+    limited: stretch.limited,
+    gap: stretch.gap,
+    start: stretch.start,
+    end: stretch.end,
+  };
+}
+
+const plain = (count: number): Sketch[] => Array.from({ length: count }, () => ({}));
+
+describe('what follows a cursor', () => {
+  test('is every event after it, oldest first, and nothing for a cursor at the head', async () => {
+    const { store, log } = await logOf(plain(4));
+    expect(ids(await readOn(store, await log(), 101, 103, 50))).toEqual({
+      timeline: ['$2', '$3'],
+      state: [],
+      limited: false,
+      gap: false,
+      start: 101,
+      end: 103,
+    });
+    expect(ids(await readOn(store, await log(), 103, 103, 50))).toMatchObject({
+      timeline: [],
+      limited: false,
+    });
+  });
+
+  test('above the limit is the newest ones, limited, with the last state of each slot skipped before', async () => {
+    const { store, log } = await logOf([
+      { state: 'm.room.topic' },
+      { state: 'm.room.topic' },
+      { state: 'm.room.name' },
+      {},
+      { state: 'm.room.topic' },
+      {},
+    ]);
+    expect(ids(await readOn(store, await log(), 99, 105, 2))).toEqual({
+      timeline: ['$4', '$5'],
+      state: ['$1', '$2'],
+      limited: true,
+      gap: false,
+      start: 103,
+      end: 105,
+    });
+  });
+
+  test('with a limit of 0 is no event, limited, and all changed state', async () => {
+    const { store, log } = await logOf([{}, { state: 'm.room.topic' }]);
+    expect(ids(await readOn(store, await log(), 99, 101, 0))).toMatchObject({
+      timeline: [],
+      state: ['$1'],
+      limited: true,
+      start: 101,
+    });
+  });
+
+  test('hidden entries are never in it and make nothing limited', async () => {
+    const { store, log } = await logOf([{}, { hidden: true }, { hidden: true, state: 'm.room.aliases' }, {}]);
+    expect(ids(await readOn(store, await log(), 99, 103, 2))).toMatchObject({
+      timeline: ['$0', '$3'],
+      state: [],
+      limited: false,
+    });
+  });
+
+  test('behind the pruned end is limited and says that there is a gap', async () => {
+    const { store, log } = await logOf(plain(6));
+    await store.logs.prune(ROOM, 103);
+    expect(ids(await readOn(store, await log(), 101, 105, 50))).toMatchObject({
+      timeline: ['$3', '$4', '$5'],
+      limited: true,
+      gap: true,
+      start: 102,
+    });
+    expect(ids(await readOn(store, await log(), 102, 105, 50))).toMatchObject({ gap: false, limited: false });
+  });
+
+  test('is read whole where it is longer than one page', async () => {
+    const { store, log } = await logOf(plain(1203));
+    const stretch = await readOn(store, await log(), 99, 1302, Number.MAX_SAFE_INTEGER);
+    expect(stretch.timeline.map(({ position }) => position)).toEqual(
+      Array.from({ length: 1203 }, (_, i) => 100 + i),
+    );
+  });
+
+  test('a cursor from beyond the head (an older store came back) is at the head', async () => {
+    const { store, log } = await logOf(plain(2));
+    expect(ids(await readOn(store, await log(), 9_999, 101, 50))).toMatchObject({
+      timeline: [],
+      gap: false,
+      end: 101,
+    });
+  });
+});
+
+describe('a first sight', () => {
+  test('is the newest events, limited, from just before the first of them', async () => {
+    const { store, log } = await logOf(plain(30));
+    const stretch = await readNewest(store, await log(), 129, 20);
+    expect(stretch.timeline).toHaveLength(20);
+    expect(ids(stretch)).toMatchObject({ limited: true, gap: false, start: 109, end: 129 });
+  });
+
+  test('is limited even where the log holds fewer than asked for', async () => {
+    const { store, log } = await logOf(plain(2));
+    expect(ids(await readNewest(store, await log(), 101, 20))).toMatchObject({
+      timeline: ['$0', '$1'],
+      limited: true,
+      start: 99,
+    });
+  });
+
+  test('of an empty log is nothing, at its head', async () => {
+    const { store, log } = await logOf([]);
+    expect(ids(await readNewest(store, await log(), 99, 20))).toMatchObject({
+      timeline: [],
+      start: 99,
+      end: 99,
+    });
+  });
+
+  test('shows as many events as asked for past hidden ones', async () => {
+    const hidden = Array.from({ length: 15 }, () => ({ hidden: true }));
+    const { store, log } = await logOf([...plain(20), ...hidden]);
+    expect((await readNewest(store, await log(), 134, 20)).timeline).toHaveLength(20);
+  });
+});
+
+test('a closed log is readable up to its closing position and not beyond', async () => {
+  const { log } = await logOf(plain(3), true);
+  const closed = await log();
+  expect(readableHead(closed)).toBe(102);
+  expect(readableHead({ ...closed, head: 110 })).toBe(102);
+  expect(readableHead({ ...closed, closed: null, head: 110 })).toBe(110);
+});
