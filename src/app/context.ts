@@ -10,6 +10,7 @@ import { PeekLedger } from '../client-sync/peek-ledger.ts';
 import { PeekingSync } from '../client-sync/peeking-sync.ts';
 import { RoomSections } from '../client-sync/room-sections.ts';
 import { SyncHandler } from '../client-sync/sync-handler.ts';
+import { SyncRace } from '../client-sync/sync-race.ts';
 import { UpstreamPolls } from '../client-sync/upstream-polls.ts';
 import type { Config } from '../config/config.ts';
 import { DevicePeeks } from '../device-peeks/device-peeks.ts';
@@ -164,20 +165,23 @@ export function createContext(config: Config, { store, clock, random, logger }: 
   const held = new HeldSyncs();
   const polls = new UpstreamPolls(clock);
   const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
-  const peekingSync = new PeekingSync({
-    forwarder,
+  const race = new SyncRace({
     store,
     devicePeeks,
     sections: new DeviceSectionReader(store, rooms, logger),
     filters: new DeviceFilters(homeserver),
     ledger: new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync: config.sincelessSync }),
-    joins: new Joins(store, peeking),
     wakes,
-    polls,
     held,
     clock,
-    metrics,
     logger,
+  });
+  const peekingSync = new PeekingSync({
+    forwarder,
+    race,
+    joins: new Joins(store, peeking),
+    polls,
+    held,
     tokenMode: () => (watch.report?.groupsFieldAccepted === false ? 'suffix' : 'ninth-field'),
   });
   const sync = new SyncHandler({

@@ -57,6 +57,8 @@ export class DeviceSectionReader {
       told: new Map(),
     };
     await Promise.all(peeks.map((peek) => this.#one(peek, request, sections)));
+    // A peek that ended and was begun again: its first section replaces all that the device has of the room.
+    for (const roomId of sections.peek.keys()) sections.leave.delete(roomId);
     return sections;
   }
 

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Homeserver } from '../homeserver/homeserver.ts';
+import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -98,8 +98,14 @@ export class RoomSections {
     if (first === undefined) return log.feedToken ?? homeserverToken ?? '';
     const known = this.#tokens.get(first.eventId);
     if (known !== undefined) return known;
-    const { start } = await this.#homeserver.context(log.roomId, first.eventId, 0);
-    this.#tokens.set(first.eventId, start);
-    return start;
+    try {
+      const { start } = await this.#homeserver.context(log.roomId, first.eventId, 0);
+      this.#tokens.set(first.eventId, start);
+      return start;
+    } catch (error) {
+      // The homeserver has left the room: what is held is still told, with nothing to page back from.
+      if (error instanceof NotReadable) return log.feedToken ?? homeserverToken ?? '';
+      throw error;
+    }
   }
 }

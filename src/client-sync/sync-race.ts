@@ -1,0 +1,174 @@
+import type { ServerResponse } from 'node:http';
+import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
+import type { WholeResponse } from '../forward/raw-forwarder.ts';
+import type { Caller } from '../homeserver/homeserver.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { RoomWakes } from '../rooms/room-wakes.ts';
+import { type Store, StoreDownError } from '../store/store.ts';
+import type { DeviceFilters } from './device-filters.ts';
+import type { DeviceSectionReader, DeviceSections, SectionRequest } from './device-sections.ts';
+import type { HeldSyncs } from './held-syncs.ts';
+import type { PeekLedger } from './peek-ledger.ts';
+import type { SyncRequest } from './sync-request.ts';
+import type { UpstreamPoll } from './upstream-polls.ts';
+
+export interface SyncRaceDeps {
+  readonly store: Store;
+  readonly devicePeeks: DevicePeeks;
+  readonly sections: DeviceSectionReader;
+  readonly filters: DeviceFilters;
+  readonly ledger: PeekLedger;
+  readonly wakes: RoomWakes;
+  readonly held: HeldSyncs;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** One waiting request of a peeking device. */
+export interface Entrant {
+  readonly caller: Caller;
+  readonly res: ServerResponse;
+  readonly request: SyncRequest;
+  readonly device: Device;
+  /** How far its token has read each peek; null without `since`. */
+  readonly read: ReadonlyMap<number, number> | null;
+  /** The homeserver's side of it. */
+  readonly poll: UpstreamPoll;
+}
+
+export type RaceOutcome =
+  /** The logs were first; `token` is the homeserver's part, which does not move. */
+  | { readonly kind: 'news'; readonly token: string; readonly sections: DeviceSections }
+  /** The homeserver has answered. Without sections it answers alone: ours could not be had. */
+  | { readonly kind: 'answer'; readonly answer: WholeResponse; readonly sections: DeviceSections | null }
+  | { readonly kind: 'ending' }
+  | { readonly kind: 'gone' };
+
+/** What our failures may cost a client whose homeserver has answered. */
+const STORE_GRACE_MS = 50;
+
+/** The homeserver's poll and the logs of the peeked rooms race; what comes first is the answer. */
+export class SyncRace {
+  readonly #deps: SyncRaceDeps;
+
+  constructor(deps: SyncRaceDeps) {
+    this.#deps = deps;
+  }
+
+  /** Rejects only where the homeserver gave no answer. */
+  async run(entrant: Entrant): Promise<RaceOutcome> {
+    const { poll } = entrant;
+    const stops = new AbortController();
+    const over = Promise.race([
+      closed(entrant.res, stops.signal).then(() => ({ kind: 'gone' }) as const),
+      aborted(this.#deps.held.ending, stops.signal).then(() => ({ kind: 'ending' }) as const),
+    ]);
+    try {
+      return await this.#untilNews(entrant, over);
+    } catch (error) {
+      const first = await Promise.race([poll.answer, over]);
+      if ('kind' in first) return first;
+      this.#deps.logger.warn(
+        { reason: String(error) },
+        'peeked rooms are left out of a sync: they or the store cannot be read',
+      );
+      return { kind: 'answer', answer: first, sections: null };
+    } finally {
+      stops.abort();
+    }
+  }
+
+  async #untilNews(
+    entrant: Entrant,
+    over: Promise<{ kind: 'gone' } | { kind: 'ending' }>,
+  ): Promise<RaceOutcome> {
+    const { ledger, filters } = this.#deps;
+    const { caller, request, device, read, poll } = entrant;
+    const filter = await filters.of(caller, device.userId, request.filter);
+    await this.#unlessStoreHangs(ledger.book(device, read), poll);
+    const wanted: SectionRequest = { ...request, read, filter };
+    const token = request.homeserverToken;
+    // These wait for the homeserver whatever the logs hold.
+    const mayGoFirst = token !== null && !request.fullState && request.timeoutMs > 0;
+    for (;;) {
+      const change = await this.#watch(device, wanted, poll);
+      try {
+        const { sections } = change;
+        if (poll.arrived !== null) return { kind: 'answer', answer: poll.arrived, sections };
+        if (mayGoFirst && hasNews(sections)) return { kind: 'news', token, sections };
+        const answered = poll.answer.then((answer) => ({ kind: 'answer', answer, sections }) as const);
+        const first = await Promise.race([answered, over, ...(mayGoFirst ? [change.happened] : [])]);
+        if (first !== 'changed') return first;
+      } finally {
+        change.stop();
+      }
+    }
+  }
+
+  /** What there is for the device now, and word of the next change after it. */
+  async #watch(device: Device, wanted: SectionRequest, poll: UpstreamPoll) {
+    const { devicePeeks, sections, wakes } = this.#deps;
+    const peeks = await this.#unlessStoreHangs(devicePeeks.of(device), poll);
+    let wake = () => {};
+    const happened = new Promise<'changed'>((resolve) => {
+      wake = () => resolve('changed');
+    });
+    const rooms = peeks.map(({ roomId }) => roomId);
+    const stop = wakes.watch(rooms, wake, device);
+    try {
+      const now = await this.#unlessStoreHangs(devicePeeks.of(device), poll);
+      return { sections: await this.#unlessStoreHangs(sections.read(now, wanted), poll), happened, stop };
+    } catch (error) {
+      stop();
+      throw error;
+    }
+  }
+
+  /** Once the homeserver has answered, a store that does not is not waited for; slow reads of rooms are. */
+  async #unlessStoreHangs<T>(work: Promise<T>, poll: UpstreamPoll): Promise<T> {
+    const { store, clock } = this.#deps;
+    let done = false;
+    const hangs = poll.answer.then(async () => {
+      while (!done) {
+        const answered = store.ping().then(() => true);
+        const late = clock.sleep(STORE_GRACE_MS).then(() => false);
+        if (!(await Promise.race([answered, late]))) {
+          throw new StoreDownError('the store does not answer in time');
+        }
+        await late;
+      }
+      return work;
+    });
+    try {
+      return await Promise.race([work, hangs]);
+    } finally {
+      done = true;
+      hangs.catch(() => undefined);
+    }
+  }
+}
+
+function hasNews(sections: DeviceSections): boolean {
+  return sections.peek.size > 0 || sections.leave.size > 0;
+}
+
+/** Resolves when the response closes; stops listening with `stop`. */
+function closed(res: ServerResponse, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (res.destroyed) return resolve();
+    const listener = () => resolve();
+    res.once('close', listener);
+    stop.addEventListener('abort', () => res.off('close', listener), { once: true });
+  });
+}
+
+/** Resolves when `signal` aborts; stops listening with `stop`. */
+function aborted(signal: AbortSignal, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const listener = () => resolve();
+    signal.addEventListener('abort', listener, { once: true });
+    stop.addEventListener('abort', () => signal.removeEventListener('abort', listener), { once: true });
+  });
+}
