@@ -130,6 +130,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     random,
     logger,
     serverName,
+    owner,
     limits: {
       maxPerServer: config.maxPerServer,
       maxTotal: MOST_INBOUND_PEEKS,

@@ -3,7 +3,7 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
-import { alphanumeric, type Random } from '../platform/random.ts';
+import type { Random } from '../platform/random.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
 import { Admission, checkPeekId } from './admission.ts';
@@ -25,6 +25,8 @@ export interface InboundPeeksDeps {
   readonly random: Random;
   readonly logger: Logger;
   readonly serverName: string;
+  /** Names this process in leases: the same again after a restart, which then need not wait for them to end. */
+  readonly owner: string;
   readonly limits: {
     readonly maxPerServer: number;
     readonly maxTotal: number;
@@ -59,7 +61,6 @@ export class InboundPeeks {
     this.#sender = new Sender({
       ...deps,
       checks: this.#checks,
-      owner: alphanumeric(deps.random, 16),
       finished: (roomId) => void this.#releaseUnread([roomId]),
     });
   }

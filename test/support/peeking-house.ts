@@ -113,6 +113,7 @@ export class PeekingHouse {
     this.inbound = new InboundPeeks({
       ...common,
       serverName: 'here.test',
+      owner: 'this process',
       limits: { maxPerServer: 1000, maxTotal: 1000, renewalIntervalMs: HOUR },
       openLog: (roomId) => this.readers.openForServer(roomId),
       released: (roomId) => void this.readers.releaseQuietly(roomId),

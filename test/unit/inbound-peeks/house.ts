@@ -24,6 +24,7 @@ export class House {
   readonly store: Store;
   readonly peeks: InboundPeeks;
   #events = 0;
+  #processes = 0;
 
   static async open(limits: Partial<InboundPeeksDeps['limits']> = {}): Promise<House> {
     const clock = new ManualClock();
@@ -55,6 +56,7 @@ export class House {
       random: systemRandom,
       logger: pino({ level: 'silent' }),
       serverName: 'here.test',
+      owner: `process ${this.#processes++}`,
       limits: { ...LIMITS, ...limits },
       openLog: (roomId) => this.openLog(roomId),
       released: (roomId) => void this.released.push(roomId),
