@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { MatrixClient, SyncAnswer } from '../support/client.ts';
+import { newUser } from './accounts.ts';
+import { startFollowing } from './follower.ts';
+import { idsOf, sectionOf, timelineOf, withoutAge } from './rooms.ts';
+import { forEachStore, type StoredPair } from './stores.ts';
+import { until } from './until.ts';
+
+forEachStore((_store, { startPairOnStore }) => {
+  let pair: StoredPair;
+  let alice: MatrixClient;
+  beforeAll(async () => {
+    pair = await startPairOnStore();
+    alice = await newUser(pair.a, 'alice');
+    // What is sent must not depend on the proxies, which are killed here.
+    alice.url = pair.a.synapse.url;
+  });
+  afterAll(() => pair?.stop());
+
+  describe.each(['a', 'b'] as const)('from site %s into a room of site a', (where) => {
+    /**
+     * A device's first section and its next update, each asked for several times with `between` in between,
+     * while the room goes on.
+     */
+    async function answersTwice(between: () => Promise<void>): Promise<void> {
+      const roomId = await alice.createWorldReadableRoom();
+      for (let i = 1; i <= 25; i++) await alice.sendText(roomId, `before ${i}`);
+      const bob = await newUser(pair[where], 'bob');
+      const { next_batch: since } = await bob.sync();
+      expect(await bob.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 200 });
+      const first = await bob.sync({ since, timeout: 10_000 });
+      sectionOf(first, 'peek', roomId);
+
+      const sent = await alice.sendText(roomId, 'after the answer');
+      await between();
+      const retry = await bob.sync({ since, timeout: 10_000 });
+      expect(withoutAge(retry.rooms.peek[roomId])).toEqual(withoutAge(first.rooms.peek[roomId]));
+
+      const carries = (answer: SyncAnswer) => idsOf(timelineOf(answer.rooms.peek[roomId]));
+      for (const token of [first.next_batch, retry.next_batch, first.next_batch]) {
+        const update = await bob.syncUntil(token, ({ rooms }) => roomId in rooms.peek);
+        expect(carries(update)).toEqual([sent]);
+        await between();
+      }
+      const update = await bob.sync({ since: retry.next_batch, timeout: 10_000 });
+      const next = await alice.sendText(roomId, 'the next');
+      await between();
+      const later = await bob.syncUntil(update.next_batch, ({ rooms }) => roomId in rooms.peek);
+      expect(carries(later)).toEqual([next]);
+      const both = await bob.sync({ since: retry.next_batch, timeout: 10_000 });
+      expect(carries(both)).toEqual([sent, next]);
+    }
+
+    it('A retry with the same `since` gives the same events', () => answersTwice(async () => {}));
+
+    it(`SIGKILL of ${where.toUpperCase()}'s proxy between answer and retry changes nothing`, () =>
+      answersTwice(async () => {
+        await pair[where].proxy.kill();
+        await pair[where].proxy.restart();
+        await until('peeking is on', async () => (await pair[where].proxy.health()).status === 'ok');
+      }));
+  });
+
+  it("SIGKILL of A's proxy while events are sent loses none of them for B", async () => {
+    const roomId = await alice.createWorldReadableRoom();
+    const bob = await newUser(pair.b, 'bob');
+    const { follower } = await startFollowing(bob, roomId, [pair.a.serverName]);
+
+    const sent: string[] = [];
+    let stop = false;
+    const sending = (async () => {
+      while (!stop) sent.push(await alice.sendText(roomId, `message ${sent.length + 1}`));
+    })();
+    let reading = true;
+    const following = (async () => {
+      while (reading) await follower.step(1_000);
+    })();
+    for (let round = 1; round <= 2; round++) {
+      const already = sent.length;
+      await until('events are being sent', () => sent.length >= already + 10);
+      await pair.a.proxy.kill();
+      await until('events are being sent', () => sent.length >= already + 20);
+      await pair.a.proxy.restart();
+    }
+    stop = true;
+    await sending;
+    reading = false;
+    await following;
+    const last = await alice.sendText(roomId, 'the last');
+    await follower.untilEvent(last, 60_000);
+    expect(follower.ids).toEqual([...sent, last]);
+    expect(follower.gaps).toBe(0);
+  });
+});
