@@ -69,6 +69,9 @@ export async function readPeekAnswer(
   const visibility = slot('m.room.history_visibility');
   if (create === null)
     throw new PeekAnswerUnusable('invalid', 'the create event is missing or does not verify');
+  if ((create.pdu.content.room_version ?? '1') !== version) {
+    throw new PeekAnswerUnusable('invalid', 'the room version is not that of the create event');
+  }
   if (slot('m.room.power_levels') === null && hasSlot(given, 'm.room.power_levels')) {
     throw new PeekAnswerUnusable('invalid', 'the power levels do not verify');
   }

@@ -3,8 +3,13 @@ import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
-import { type KeyRing, RemoteRefusal, type RemoteServers } from '../remote-servers/remote-servers.ts';
-import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
+import {
+  type KeyRing,
+  RemoteRefusal,
+  type RemoteServers,
+  RemoteUnreachable,
+} from '../remote-servers/remote-servers.ts';
+import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 import { classifyRefusal, combinedRefusal, type Failure, orderedCandidates } from './candidates.ts';
 import { PeekRequests } from './peek-requests.ts';
 
@@ -65,6 +70,7 @@ export class OutboundPeeks {
       try {
         return await this.#through(roomId, server, this.#requests.newPeekId(), candidates);
       } catch (error) {
+        if (error instanceof StoreDownError) throw error;
         failures.push(this.#explain(roomId, server, error));
       }
     }
@@ -189,12 +195,12 @@ export class OutboundPeeks {
         renewAt: now + interval * RENEW_AT,
       });
     } catch (error) {
-      if (
+      if (error instanceof StoreDownError) throw error;
+      const unknown =
         error instanceof RemoteRefusal &&
-        (error.status === 404 || error.status === 405 || error.errcode === 'M_UNRECOGNIZED')
-      ) {
-        return this.#putAgain(peek);
-      }
+        (error.status === 404 || error.status === 405 || error.errcode === 'M_UNRECOGNIZED');
+      const elsewhere = error instanceof RemoteUnreachable && peek.candidates.length > 1;
+      if (unknown || elsewhere) return this.#putAgain(peek);
       logger.warn(
         { room: peek.roomId, server: peek.server, reason: String(error) },
         'a peek could not be renewed; it is tried again',
@@ -203,14 +209,21 @@ export class OutboundPeeks {
     }
   }
 
+  /** Through the same server, or else the next candidate. Meanwhile the room is read from what we have. */
   async #putAgain(peek: OutboundPeek): Promise<void> {
     const { store, clock } = this.#deps;
-    try {
-      await this.#through(peek.roomId, peek.server, peek.peekId, peek.candidates);
-    } catch (error) {
-      this.#explain(peek.roomId, peek.server, error);
-      await store.outboundPeeks.update(peek.roomId, peek.peekId, { renewAt: clock.now() + RETRY_RENEWAL_MS });
+    const { roomId, candidates } = peek;
+    for (const server of new Set([peek.server, ...candidates])) {
+      try {
+        const peekId = server === peek.server ? peek.peekId : this.#requests.newPeekId();
+        await this.#through(roomId, server, peekId, candidates);
+        return;
+      } catch (error) {
+        if (error instanceof StoreDownError) throw error;
+        this.#explain(roomId, server, error);
+      }
     }
+    await store.outboundPeeks.update(roomId, peek.peekId, { renewAt: clock.now() + RETRY_RENEWAL_MS });
   }
 
   async #finish(peek: OutboundPeek, now: number): Promise<void> {

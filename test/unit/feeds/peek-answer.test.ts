@@ -1,0 +1,154 @@
+import { describe, expect, test } from 'vitest';
+import { clampRenewal, type PeekAnswerUnusable, readPeekAnswer } from '../../../src/feeds/peek-answer.ts';
+import type { JsonObject } from '../../../src/matrix/json.ts';
+import type { EventRejected } from '../../../src/rooms/verify-event.ts';
+import { PEER } from '../../support/peeking-house.ts';
+import { RoomBuilder, TestKeyRing } from '../../support/room-builder.ts';
+
+function read(room: RoomBuilder, answer: JsonObject, rejected: EventRejected[] = []) {
+  return readPeekAnswer(answer, room.roomId, new TestKeyRing(), (error) => rejected.push(error));
+}
+
+async function refusal(room: RoomBuilder, answer: JsonObject): Promise<PeekAnswerUnusable['kind']> {
+  const error = await read(room, answer).then(
+    () => null,
+    (reason: PeekAnswerUnusable) => reason,
+  );
+  if (error === null) throw new Error('it was accepted');
+  return error.kind;
+}
+
+function withoutState(answer: JsonObject, type: string): JsonObject {
+  const keep = (list: unknown) => (list as JsonObject[]).filter((event) => event.type !== type);
+  return { ...answer, state: keep(answer.state), auth_chain: keep(answer.auth_chain) };
+}
+
+function forged(answer: JsonObject, type: string): JsonObject {
+  const spoil = (list: unknown) =>
+    (list as JsonObject[]).map((event) => (event.type === type ? { ...event, signatures: {} } : event));
+  return { ...answer, state: spoil(answer.state), auth_chain: spoil(answer.auth_chain) };
+}
+
+describe('what is read', () => {
+  test.each(['1', '3', '6', '10', '11', '12'])(
+    'the union of what servers send (version %s)',
+    async (version) => {
+      const room = new RoomBuilder(version);
+      room.messages(3);
+      const answer = await read(room, room.peekAnswer());
+      expect(answer).toMatchObject({ peekId: 'theirs', roomVersion: version, renewalIntervalMs: 3_600_000 });
+      expect(answer.state).toHaveLength(room.currentState.length);
+      expect(answer.recent.map(({ eventId }) => eventId)).toEqual(
+        room.events.slice(-4).map(({ eventId }) => eventId),
+      );
+    },
+  );
+
+  test('Dendrite’s shape: no peek_id, no messages, `latest_event` alone', async () => {
+    const room = new RoomBuilder();
+    room.messages(3);
+    const { peek_id: _, messages: __, ...answer } = room.peekAnswer();
+    expect(await read(room, answer)).toMatchObject({
+      peekId: null,
+      recent: [{ eventId: room.latest.eventId }],
+    });
+  });
+
+  test('Palpo’s shape: `messages`, no `latest_event`', async () => {
+    const room = new RoomBuilder();
+    room.messages(3);
+    const { latest_event: _, ...answer } = room.peekAnswer();
+    expect((await read(room, answer)).recent).toHaveLength(4);
+  });
+
+  test('without a room version it is version 1; an unknown room version ⇒ refused', async () => {
+    const room = new RoomBuilder('1');
+    const { room_version: _, ...answer } = room.peekAnswer();
+    expect((await read(room, answer)).roomVersion).toBe('1');
+    expect(await refusal(room, { ...answer, room_version: 'org.example.99' })).toBe('invalid');
+    expect(await refusal(room, { ...answer, room_version: '__proto__' })).toBe('invalid');
+  });
+
+  test('one event for each (type, state_key)', async () => {
+    const room = new RoomBuilder();
+    const answer = room.peekAnswer();
+    const state = answer.state as JsonObject[];
+    expect((await read(room, { ...answer, state: [...state, ...state] })).state).toHaveLength(state.length);
+  });
+
+  test('one bad event never spoils the rest', async () => {
+    const room = new RoomBuilder();
+    room.state('m.room.topic', '', { topic: 'forged' });
+    const rejected: EventRejected[] = [];
+    const answer = await read(room, forged(room.peekAnswer(), 'm.room.topic'), rejected);
+    expect(answer.state).toHaveLength(room.currentState.length - 1);
+    expect(rejected.map(({ reason }) => reason)).toContain('signature');
+  });
+
+  test('events sent before the room was opened are not recent ones', async () => {
+    const room = new RoomBuilder();
+    room.message('private');
+    room.state('m.room.history_visibility', '', { history_visibility: 'shared' });
+    room.message('private too');
+    const opened = room.state('m.room.history_visibility', '', { history_visibility: 'world_readable' });
+    const open = room.message('open');
+    const answer = await read(room, room.peekAnswer());
+    expect(answer.recent.map(({ eventId }) => eventId)).toEqual([opened.eventId, open.eventId]);
+  });
+
+  test.each([{ state: 'x' }, { state: null, auth_chain: {} }, {}, { messages: 7, latest_event: [] }])(
+    'malformed lists ⇒ refused: %j',
+    async (answer) => {
+      const room = new RoomBuilder();
+      expect(await refusal(room, { room_version: '10', ...answer })).toBe('invalid');
+    },
+  );
+});
+
+describe('what is refused', () => {
+  test.each([
+    ['missing create', (a: JsonObject) => withoutState(a, 'm.room.create'), 'invalid'],
+    ['a create event that is forged', (a: JsonObject) => forged(a, 'm.room.create'), 'invalid'],
+    ['power levels that are forged', (a: JsonObject) => forged(a, 'm.room.power_levels'), 'invalid'],
+    ['a visibility that is forged', (a: JsonObject) => forged(a, 'm.room.history_visibility'), 'invalid'],
+    ['missing visibility', (a: JsonObject) => withoutState(a, 'm.room.history_visibility'), 'forbidden'],
+  ] as const)('%s ⇒ %s', async (_, spoil, kind) => {
+    const room = new RoomBuilder();
+    expect(await refusal(room, spoil(room.peekAnswer()))).toBe(kind);
+  });
+
+  test.each(['shared', 'invited', 'joined', 'malformed value'])(
+    '`joined`/`invited`/`shared` room ⇒ 403, and so is a malformed value: %s',
+    async (value) => {
+      const room = new RoomBuilder();
+      room.state('m.room.history_visibility', '', { history_visibility: value });
+      expect(await refusal(room, room.peekAnswer())).toBe('forbidden');
+    },
+  );
+
+  test('encrypted ⇒ 403', async () => {
+    const room = new RoomBuilder();
+    room.state('m.room.encryption', '', { algorithm: 'm.megolm' });
+    expect(await refusal(room, room.peekAnswer())).toBe('forbidden');
+  });
+
+  test('the state of another room, also where only its hash says so (version 12)', async () => {
+    for (const version of ['10', '12']) {
+      const room = new RoomBuilder(version);
+      const other = new RoomBuilder(version, PEER, 'other');
+      expect(await refusal(room, other.peekAnswer())).toBe('invalid');
+    }
+  });
+
+  test('a room version that is not the create event’s', async () => {
+    const room = new RoomBuilder('6');
+    expect(await refusal(room, { ...room.peekAnswer(), room_version: '9' })).toBe('invalid');
+  });
+});
+
+test('the renewal interval is clamped to 1 min … 1 h', () => {
+  expect([0, -5, 59_999, 60_000, 90_000, 3_600_000, 1e15].map(clampRenewal)).toEqual([
+    60_000, 60_000, 60_000, 60_000, 90_000, 3_600_000, 3_600_000,
+  ]);
+  expect([undefined, null, '5', {}, Number.NaN].map(clampRenewal)).toEqual(Array(5).fill(3_600_000));
+});
