@@ -43,12 +43,24 @@ export class PeekingSync {
   ): Promise<void> {
     const { polls, held, race } = this.#deps;
     const key = pollKey(device, request);
-    const poll = polls.join(key, (signal) => this.#poll(req, request, signal, started));
+    let joined = true;
+    const poll = polls.join(key, (signal) => {
+      joined = false;
+      return this.#poll(req, request, signal, started);
+    });
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
     held.hold(res, null);
     try {
-      const outcome = await race.run({ caller: callerOf(req, null), res, request, device, read, poll });
+      const outcome = await race.run({
+        caller: callerOf(req, null),
+        res,
+        request,
+        device,
+        read,
+        poll,
+        joined,
+      });
       if (outcome.kind === 'answer') {
         polls.take(key, poll);
         await this.#merged(res, outcome.answer, outcome.sections, read, device, hash);

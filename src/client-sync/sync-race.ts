@@ -35,10 +35,12 @@ export interface Entrant {
   readonly read: ReadonlyMap<number, number> | null;
   /** The homeserver's side of it. */
   readonly poll: UpstreamPoll;
+  /** An earlier request began the poll: it may wait longer than this one wants to. */
+  readonly joined: boolean;
 }
 
 export type RaceOutcome =
-  /** The logs were first; `token` is the homeserver's part, which does not move. */
+  /** The logs were first, or the time is up; `token` is the homeserver's part, which does not move. */
   | { readonly kind: 'news'; readonly token: string; readonly sections: DeviceSections }
   /** The homeserver has answered. Without sections it answers alone: ours could not be had. */
   | { readonly kind: 'answer'; readonly answer: WholeResponse; readonly sections: DeviceSections | null }
@@ -47,6 +49,8 @@ export type RaceOutcome =
 
 /** What our failures may cost a client whose homeserver has answered. */
 const STORE_GRACE_MS = 50;
+/** A homeserver that has news says so within this time, nearly always. */
+const COMPUTING_MS = 1_000;
 
 /** The homeserver's poll and the logs of the peeked rooms race; what comes first is the answer. */
 export class SyncRace {
@@ -64,8 +68,9 @@ export class SyncRace {
       closed(entrant.res, stops.signal).then(() => ({ kind: 'gone' }) as const),
       aborted(this.#deps.held.ending, stops.signal).then(() => ({ kind: 'ending' }) as const),
     ]);
+    const timeUp = this.#timeUp(entrant, stops.signal);
     try {
-      return await this.#untilNews(entrant, over);
+      return await this.#untilNews(entrant, over, timeUp);
     } catch (error) {
       const first = await Promise.race([poll.answer, over]);
       if ('kind' in first) return first;
@@ -82,6 +87,7 @@ export class SyncRace {
   async #untilNews(
     entrant: Entrant,
     over: Promise<{ kind: 'gone' } | { kind: 'ending' }>,
+    timeUp: Promise<'time is up'>,
   ): Promise<RaceOutcome> {
     const { ledger, filters } = this.#deps;
     const { caller, request, device, read, poll } = entrant;
@@ -98,12 +104,21 @@ export class SyncRace {
         if (poll.arrived !== null) return { kind: 'answer', answer: poll.arrived, sections };
         if (mayGoFirst && hasNews(sections)) return { kind: 'news', token, sections };
         const answered = poll.answer.then((answer) => ({ kind: 'answer', answer, sections }) as const);
-        const first = await Promise.race([answered, over, ...(mayGoFirst ? [change.happened] : [])]);
-        if (first !== 'changed') return first;
+        const first = await Promise.race([answered, over, timeUp, ...(mayGoFirst ? [change.happened] : [])]);
+        if (first === 'time is up' && token !== null) return { kind: 'news', token, sections };
+        if (typeof first === 'object') return first;
       } finally {
         change.stop();
       }
     }
+  }
+
+  /** When a poll that an earlier request began outlasts what this one wants to wait. */
+  #timeUp({ request, poll, joined }: Entrant, stop: AbortSignal): Promise<'time is up'> {
+    if (!joined || request.homeserverToken === null || request.fullState) return new Promise(() => {});
+    const { clock } = this.#deps;
+    const patience = Math.max(request.timeoutMs, poll.startedAt + COMPUTING_MS - clock.now());
+    return clock.sleep(patience, stop).then(() => 'time is up');
   }
 
   /** What there is for the device now, and word of the next change after it. */

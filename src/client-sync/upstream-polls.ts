@@ -9,6 +9,8 @@ export interface UpstreamPoll {
   readonly answer: Promise<WholeResponse>;
   /** The answer, once it is there. */
   readonly arrived: WholeResponse | null;
+  /** Milliseconds since the Unix epoch. */
+  readonly startedAt: number;
 }
 
 interface Poll extends UpstreamPoll {
@@ -41,7 +43,9 @@ export class UpstreamPolls {
       return held;
     }
     const abort = new AbortController();
-    const poll: Poll = { answer: start(abort.signal), arrived: null, waiting: 1, abort, timer: null };
+    const startedAt = this.#clock.now();
+    const answer = start(abort.signal);
+    const poll: Poll = { answer, arrived: null, startedAt, waiting: 1, abort, timer: null };
     this.#polls.set(key, poll);
     poll.answer.then(
       (answer) => {
