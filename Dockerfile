@@ -21,7 +21,8 @@ COPY package.json LICENSE ./
 RUN install -d -o node -g node -m 0700 /data
 # No root, and nothing is written but /data: `--read-only --cap-drop ALL` works.
 USER node
-ENV NODE_ENV=production PEEK_DATA_DIR=/data
+# SQLITE_TMPDIR: sorting that outgrows memory finds no other folder to write to.
+ENV NODE_ENV=production PEEK_DATA_DIR=/data SQLITE_TMPDIR=/data
 # SQLite's file, where PEEK_REDIS_URL is not set.
 VOLUME /data
 # Clients and federation. Health and metrics (8091) stay inside unless PEEK_OPS_LISTEN says otherwise.

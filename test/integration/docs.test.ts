@@ -67,8 +67,6 @@ describe('what the documents name exists', () => {
       /(?<![\w/.-])((?:src|test|scripts|config|docs)\/[\w./-]*\w|(?:src|test|scripts|config|docs)\/)/g,
     );
     for (const [, name = ''] of named) {
-      // What an operator puts there.
-      if (name.startsWith('config/secrets')) continue;
       await expect(access(join(repositoryRoot, name)), `${path} names ${name}`).resolves.toBeUndefined();
     }
   });

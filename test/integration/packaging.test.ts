@@ -173,7 +173,10 @@ function dataDirectory(): string {
 }
 
 function environment(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
-  return { ...image.env, ...settings, PEEK_DATA_DIR: dataDirectory(), ...more };
+  const inImage = Object.entries(image.env).map(([name, value]) => {
+    return [name, image.volumes.includes(value) ? join(image.root, value) : value];
+  });
+  return { ...Object.fromEntries(inImage), ...settings, ...more };
 }
 
 /** `node` is the one that runs this test. */
