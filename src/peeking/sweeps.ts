@@ -10,6 +10,9 @@ import type { RoomReaders } from './room-readers.ts';
 const KEEP_MS = 36 * 3_600_000;
 /** … and not more events than this: more than a day of a busy room. */
 const KEEP_EVENTS = 50_000;
+/** What a first section shows, and some to spare. */
+const NEWEST_KEPT = 50;
+const PRUNED_AT_ONCE = 500;
 const LEASE_MS = 55_000;
 
 export interface SweepsDeps {
@@ -72,14 +75,14 @@ export class Sweeps {
     for (const log of await store.logs.all()) {
       const bySize = log.head - KEEP_EVENTS + 1;
       if (bySize > log.tail) await store.logs.prune(log.roomId, bySize);
-      const oldest = await store.logs.read(log.roomId, log.tail - 1, 500);
       // The newest events stay however old they are: a first section shows them.
-      const newestKept = log.head - 50;
-      const firstKept = oldest.find(
+      const newestKept = log.head - NEWEST_KEPT;
+      const oldest = await store.logs.read(log.roomId, log.tail - 1, PRUNED_AT_ONCE);
+      const kept = oldest.findIndex(
         (entry) => entry.receivedAt > now - KEEP_MS || entry.position > newestKept,
       );
-      if (firstKept !== undefined && firstKept.position > log.tail)
-        await store.logs.prune(log.roomId, firstKept.position);
+      const lastPruned = oldest.at(kept === -1 ? -1 : kept - 1);
+      if (kept !== 0 && lastPruned !== undefined) await store.logs.prune(log.roomId, lastPruned.position + 1);
     }
   }
 }
