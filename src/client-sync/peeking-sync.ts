@@ -44,7 +44,7 @@ export class PeekingSync {
     const { polls, held, race } = this.#deps;
     const key = pollKey(device, request);
     let joined = true;
-    const poll = polls.join(key, (signal) => {
+    const poll = polls.join(key, request.timeoutMs > 0, (signal) => {
       joined = false;
       return this.#poll(req, request, signal, started);
     });

@@ -49,8 +49,6 @@ export type RaceOutcome =
 
 /** What our failures may cost a client whose homeserver has answered. */
 const STORE_GRACE_MS = 50;
-/** A homeserver that has news says so within this time, nearly always. */
-const COMPUTING_MS = 1_000;
 
 /** The homeserver's poll and the logs of the peeked rooms race; what comes first is the answer. */
 export class SyncRace {
@@ -114,11 +112,9 @@ export class SyncRace {
   }
 
   /** When a poll that an earlier request began outlasts what this one wants to wait. */
-  #timeUp({ request, poll, joined }: Entrant, stop: AbortSignal): Promise<'time is up'> {
+  #timeUp({ request, joined }: Entrant, stop: AbortSignal): Promise<'time is up'> {
     if (!joined || request.homeserverToken === null || request.fullState) return new Promise(() => {});
-    const { clock } = this.#deps;
-    const patience = Math.max(request.timeoutMs, poll.startedAt + COMPUTING_MS - clock.now());
-    return clock.sleep(patience, stop).then(() => 'time is up');
+    return this.#deps.clock.sleep(request.timeoutMs, stop).then(() => 'time is up');
   }
 
   /** What there is for the device now, and word of the next change after it. */

@@ -9,8 +9,6 @@ export interface UpstreamPoll {
   readonly answer: Promise<WholeResponse>;
   /** The answer, once it is there. */
   readonly arrived: WholeResponse | null;
-  /** Milliseconds since the Unix epoch. */
-  readonly startedAt: number;
 }
 
 interface Poll extends UpstreamPoll {
@@ -33,20 +31,21 @@ export class UpstreamPolls {
     this.#clock = clock;
   }
 
-  /** Joins the poll of this key, or starts it. Every `join` is followed by one `leave` or `take`. */
-  join(key: string, start: (signal: AbortSignal) => Promise<WholeResponse>): UpstreamPoll {
+  /**
+   * Joins the poll of this key, or starts it. A request that wants no waiting is not `patient`: it joins only
+   * what has arrived, and else asks for itself. Every `join` is followed by one `leave` or `take`.
+   */
+  join(key: string, patient: boolean, start: (signal: AbortSignal) => Promise<WholeResponse>): UpstreamPoll {
     const held = this.#polls.get(key);
-    if (held !== undefined) {
+    if (held !== undefined && (patient || held.arrived !== null)) {
       held.waiting++;
       held.timer?.cancel();
       held.timer = null;
       return held;
     }
     const abort = new AbortController();
-    const startedAt = this.#clock.now();
-    const answer = start(abort.signal);
-    const poll: Poll = { answer, arrived: null, startedAt, waiting: 1, abort, timer: null };
-    this.#polls.set(key, poll);
+    const poll: Poll = { answer: start(abort.signal), arrived: null, waiting: 1, abort, timer: null };
+    if (held === undefined) this.#polls.set(key, poll);
     poll.answer.then(
       (answer) => {
         poll.arrived = answer;
