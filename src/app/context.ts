@@ -183,6 +183,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     joins: new Joins(store, peeking),
     polls,
     held,
+    logger,
     tokenMode: () => (watch.report?.groupsFieldAccepted === false ? 'suffix' : 'ninth-field'),
   });
   const sync = new SyncHandler({

@@ -2,20 +2,17 @@ import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
 import type { WholeResponse } from '../forward/raw-forwarder.ts';
 
 /**
- * The body as it was before its content coding, null when that cannot be had. Rarely needed: we ask for no
- * coding, but the first request of a client we do not know yet goes up as it came.
+ * The answer as it was before its content coding, null when that cannot be had; the one given stays as it is.
+ * Rarely needed: we ask for no coding, but the first request of a client we do not know yet goes up as it came.
  */
-export function decoded(answer: WholeResponse): Buffer | null {
-  const at = answer.rawHeaders.findIndex(
-    (name, i) => i % 2 === 0 && name.toLowerCase() === 'content-encoding',
-  );
-  if (at === -1) return answer.body;
-  const decode = DECODERS.get((answer.rawHeaders[at + 1] ?? '').toLowerCase());
+export function decoded(answer: WholeResponse): WholeResponse | null {
+  const { status, rawHeaders, body } = answer;
+  const at = rawHeaders.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === 'content-encoding');
+  if (at === -1) return answer;
+  const decode = DECODERS.get((rawHeaders[at + 1] ?? '').toLowerCase());
   if (decode === undefined) return null;
   try {
-    const body = decode(answer.body);
-    answer.rawHeaders.splice(at, 2);
-    return body;
+    return { status, rawHeaders: rawHeaders.toSpliced(at, 2), body: decode(body) };
   } catch {
     return null;
   }

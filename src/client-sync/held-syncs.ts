@@ -16,7 +16,7 @@ export class HeldSyncs {
   }
 
   /**
-   * Notes a response, until `letGo`. `target` is the request's, whose token it is answered with in the end; null
+   * Notes a response, until `letGo`. `target` is the request's own, whose token it is answered with in the end; null
    * where whoever holds the poll answers it by itself when `ending` fires.
    */
   hold(res: ServerResponse, target: string | null): void {
@@ -35,17 +35,21 @@ export class HeldSyncs {
   release(): void {
     this.#ending.abort();
     for (const [res, target] of this.#held) {
-      const token = target === null ? null : readSyncRequest(target).homeserverToken;
-      if (token === null || res.headersSent || res.destroyed) continue;
-      answerNothingNew(res, token);
+      const since = target === null ? null : readSyncRequest(target).since;
+      if (since === null || res.headersSent || res.destroyed) continue;
+      answerNothingNew(res, since);
     }
     this.#held.clear();
   }
 }
 
-/** An empty `/sync` answer whose token does not move. */
-export function answerNothingNew(res: ServerResponse, token: string): void {
-  const body = Buffer.from(JSON.stringify({ next_batch: token }));
+/** An empty `/sync` answer whose token does not move. Without one there is none to give: the connection ends. */
+export function answerNothingNew(res: ServerResponse, since: string | null): void {
+  if (since === null) {
+    res.destroy();
+    return;
+  }
+  const body = Buffer.from(JSON.stringify({ next_batch: since }));
   res.writeHead(200, [
     ...CORS_HEADERS,
     'Content-Type',

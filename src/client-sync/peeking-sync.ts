@@ -2,14 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Device } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
+import type { Logger } from '../platform/log.ts';
 import { decoded } from './content-coding.ts';
 import type { DeviceSections } from './device-sections.ts';
-import type { HeldSyncs } from './held-syncs.ts';
+import { answerNothingNew, type HeldSyncs } from './held-syncs.ts';
 import type { Joins } from './joins.ts';
-import { type Additions, ownAnswer, roomsIn, spliceSync } from './splice.ts';
+import { type Additions, ownAnswer, roomsIn, type SyncRooms, spliceSync } from './splice.ts';
 import type { SyncRace } from './sync-race.ts';
 import { callerOf, type SyncRequest } from './sync-request.ts';
-import { deviceHash, type TokenMode, wrapToken } from './sync-token.ts';
+import { deviceHash, type OurPart, type TokenMode, wrapToken } from './sync-token.ts';
 import type { UpstreamPolls } from './upstream-polls.ts';
 
 export interface PeekingSyncDeps {
@@ -18,6 +19,7 @@ export interface PeekingSyncDeps {
   readonly joins: Joins;
   readonly polls: UpstreamPolls;
   readonly held: HeldSyncs;
+  readonly logger: Logger;
   /** How our part rides on the homeserver's tokens. */
   readonly tokenMode: () => TokenMode;
 }
@@ -67,9 +69,9 @@ export class PeekingSync {
         return;
       }
       polls.leave(key, poll);
-      if (outcome.kind === 'ending') this.#endNow(res, request);
+      if (outcome.kind === 'ending') answerNothingNew(res, request.since);
       else if (outcome.kind === 'news') {
-        send(res, 200, JSON_HEADERS, ownAnswer(outcome.token, this.#additions(outcome.sections, hash)));
+        send(res, ownResponse(ownAnswer(outcome.token, this.#additions(outcome.sections, hash))));
       }
     } catch (error) {
       polls.leave(key, poll);
@@ -97,6 +99,17 @@ export class PeekingSync {
     });
   }
 
+  /**
+   * The homeserver's answer to a request of which nobody can say whose it is: nothing is added, and our part of
+   * the token it came with stays in the next one.
+   */
+  relay(res: ServerResponse, answer: WholeResponse, ours: OurPart): void {
+    const nextBatch = (token: string) => wrapToken(token, ours, this.#deps.tokenMode());
+    const plain = answer.status === 200 ? decoded(answer) : null;
+    const spliced = plain && spliceSync(plain.body, { nextBatch, peek: '', leave: new Map() });
+    send(res, plain && spliced ? { ...plain, body: spliced.body } : answer);
+  }
+
   async #merged(
     res: ServerResponse,
     answer: WholeResponse,
@@ -105,14 +118,28 @@ export class PeekingSync {
     device: Device,
     hash: string,
   ): Promise<void> {
-    const body = answer.status === 200 ? decoded(answer) : null;
-    const rooms = body === null ? null : roomsIn(body);
-    if (body === null || rooms === null) return send(res, answer.status, answer.rawHeaders, answer.body);
-    const ours = sections === null ? null : await this.#deps.joins.yieldTo(rooms, sections, read, device);
+    const plain = answer.status === 200 ? decoded(answer) : null;
+    const rooms = plain === null ? null : roomsIn(plain.body);
+    if (plain === null || rooms === null) return send(res, answer);
+    const ours = sections === null ? null : await this.#yielded(rooms, sections, read, device);
     const additions = ours === null ? this.#unread(read, hash) : this.#additions(ours, hash);
-    const spliced = spliceSync(body, additions);
-    if (spliced === null) return send(res, answer.status, answer.rawHeaders, answer.body);
-    send(res, 200, answer.rawHeaders, spliced.body);
+    const spliced = spliceSync(plain.body, additions);
+    send(res, spliced === null ? answer : { ...plain, body: spliced.body });
+  }
+
+  /** Our sections without the homeserver's rooms; null when the store fails at it. */
+  async #yielded(
+    rooms: SyncRooms,
+    sections: DeviceSections,
+    read: ReadonlyMap<number, number> | null,
+    device: Device,
+  ): Promise<DeviceSections | null> {
+    try {
+      return await this.#deps.joins.yieldTo(rooms, sections, read, device);
+    } catch (error) {
+      this.#deps.logger.warn({ reason: String(error) }, 'a join could not be booked; the next sync does it');
+      return null;
+    }
   }
 
   #additions(sections: Pick<DeviceSections, 'peek' | 'leave' | 'read'>, device: string): Additions {
@@ -134,27 +161,11 @@ export class PeekingSync {
   #unread(read: ReadonlyMap<number, number> | null, device: string): Additions {
     return this.#additions({ peek: new Map(), leave: new Map(), read: new Map(read ?? []) }, device);
   }
-
-  #endNow(res: ServerResponse, request: SyncRequest): void {
-    if (request.homeserverToken === null) {
-      res.destroy();
-      return;
-    }
-    const ours = request.ours;
-    const token =
-      ours === null
-        ? request.homeserverToken
-        : wrapToken(request.homeserverToken, ours, this.#deps.tokenMode());
-    send(
-      res,
-      200,
-      [...JSON_HEADERS, 'Connection', 'close'],
-      Buffer.from(JSON.stringify({ next_batch: token })),
-    );
-  }
 }
 
-const JSON_HEADERS = [...CORS_HEADERS, 'Content-Type', 'application/json'];
+function ownResponse(body: Buffer): WholeResponse {
+  return { status: 200, rawHeaders: [...CORS_HEADERS, 'Content-Type', 'application/json'], body };
+}
 
 /** Requests with the same key may share one poll: all that decides the homeserver's answer, but not how long it waits. */
 function pollKey(device: Device, request: SyncRequest): string {
@@ -174,8 +185,8 @@ function readPositions(request: SyncRequest, device: string): ReadonlyMap<number
   return request.ours?.device === device ? request.ours.peeks : new Map();
 }
 
-/** The head goes as it was, but for the body's length and coding. */
-function send(res: ServerResponse, status: number, rawHeaders: readonly string[], body: Buffer): void {
+/** The head goes as it was, but for the body's length. */
+function send(res: ServerResponse, { status, rawHeaders, body }: WholeResponse): void {
   const headers: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase();

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
+import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
 import { homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
 import { type RawForwarder, readWhole, type WholeResponse } from '../forward/raw-forwarder.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
@@ -11,6 +12,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekingSync } from './peeking-sync.ts';
 import { callerOf, forwardedFor, mayHoldOurPart, readSyncRequest, type SyncRequest } from './sync-request.ts';
+import type { OurPart } from './sync-token.ts';
 
 export interface SyncHandlerDeps {
   readonly forwarder: RawForwarder;
@@ -46,8 +48,13 @@ export class SyncHandler {
     const { devicePeeks, homeserver } = this.#deps;
     const url = req.url ?? '';
     // Hot: with nobody peeking, a request is not even read.
-    if (!devicePeeks.anyPeeks)
-      return this.#plain(req, res, mayHoldOurPart(url) ? readSyncRequest(url).target : url);
+    if (!devicePeeks.anyPeeks) {
+      const request = mayHoldOurPart(url) ? readSyncRequest(url) : null;
+      if (request !== null && request.ours !== null && !devicePeeks.started) {
+        return this.#keepingPart(req, res, request, request.ours);
+      }
+      return this.#plain(req, res, request?.target ?? url);
+    }
     const known = homeserver.remembered(callerOf(req, null));
     const request = readSyncRequest(url);
     if (known === null) return this.#unknown(req, res, request);
@@ -57,10 +64,31 @@ export class SyncHandler {
 
   async #plain(req: IncomingMessage, res: ServerResponse, target: string): Promise<void> {
     const { forwarder, held } = this.#deps;
-    this.#plainSyncs.inc();
-    held.hold(res, target);
+    held.hold(res, req.url ?? target);
     await forwarder.forward(req, res, target === req.url ? {} : { path: target });
     held.letGo(res);
+  }
+
+  /** Who peeks is not known yet, just after a start: the token must not lose what it says of peeks. */
+  async #keepingPart(
+    req: IncomingMessage,
+    res: ServerResponse,
+    request: SyncRequest,
+    ours: OurPart,
+  ): Promise<void> {
+    const { forwarder, held, peekingSync } = this.#deps;
+    const abort = new AbortController();
+    res.once('close', () => abort.abort());
+    this.#plainSyncs.inc();
+    held.hold(res, req.url ?? request.target);
+    try {
+      const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
+      peekingSync.relay(res, await wholeOf(upstream), ours);
+    } catch {
+      if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
+    } finally {
+      held.letGo(res);
+    }
   }
 
   /** A token not seen for a while: the homeserver is asked for the sync and for the caller at the same time. */
@@ -69,23 +97,21 @@ export class SyncHandler {
     const abort = new AbortController();
     const onClose = () => abort.abort();
     res.once('close', onClose);
-    held.hold(res, request.target);
+    held.hold(res, req.url ?? request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       upstream.catch(() => undefined);
       const identity = await this.#identify(req, upstream);
       if (identity === null || !this.#deps.devicePeeks.mayPeek(deviceOf(identity))) {
         this.#plainSyncs.inc();
-        await forwarder.pipe(await upstream, res);
+        if (identity !== null || request.ours === null) await forwarder.pipe(await upstream, res);
+        else this.#deps.peekingSync.relay(res, await wholeOf(upstream), request.ours);
         return;
       }
       res.off('close', onClose);
       held.letGo(res);
-      const whole = upstream.then(async (response): Promise<WholeResponse> => {
-        const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
-        return { status: response.status, rawHeaders: response.rawHeaders, body };
-      });
-      await this.#peeking(req, res, request, deviceOf(identity), { answer: whole, abort });
+      const started = { answer: wholeOf(upstream), abort };
+      await this.#peeking(req, res, request, deviceOf(identity), started);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
@@ -122,4 +148,10 @@ export class SyncHandler {
       sendMatrixError(res, homeserverUnreachable());
     }
   }
+}
+
+async function wholeOf(upstream: Promise<UpstreamResponse>): Promise<WholeResponse> {
+  const response = await upstream;
+  const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
+  return { status: response.status, rawHeaders: response.rawHeaders, body };
 }

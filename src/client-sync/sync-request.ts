@@ -8,6 +8,8 @@ import { type OurPart, unwrapToken } from './sync-token.ts';
 export interface SyncRequest {
   /** The raw target that goes upstream: as it came, but `since` is the homeserver's own token. */
   readonly target: string;
+  /** The token as the client gave it; null without one. */
+  readonly since: string | null;
   /** The homeserver's part of `since`; null without `since`. */
   readonly homeserverToken: string | null;
   /** Our part of `since`, if it has one that is whole. */
@@ -28,6 +30,7 @@ export function readSyncRequest(url: string): SyncRequest {
   return {
     target:
       token === null || token.homeserver === since ? url : replaceParameter(url, 'since', token.homeserver),
+    since: token === null ? null : since,
     homeserverToken: token?.homeserver ?? null,
     ours: token?.ours ?? null,
     fullState: query.get('full_state') === 'true',
@@ -72,13 +75,22 @@ export function replaceParameter(url: string, name: string, value: string): stri
   const parts = url
     .slice(at + 1)
     .split('&')
-    .map((part) =>
-      parameterName(part) === name ? `${part.slice(0, name.length)}=${encodeURIComponent(value)}` : part,
-    );
+    .map((part) => (isNamed(part, name) ? `${writtenName(part)}=${encodeURIComponent(value)}` : part));
   return `${url.slice(0, at)}?${parts.join('&')}`;
 }
 
-function parameterName(part: string): string {
+/** As it is written: names may be percent-encoded too. */
+function writtenName(part: string): string {
   const at = part.indexOf('=');
   return at === -1 ? part : part.slice(0, at);
+}
+
+function isNamed(part: string, name: string): boolean {
+  const written = writtenName(part);
+  if (!written.includes('%')) return written === name;
+  try {
+    return decodeURIComponent(written) === name;
+  } catch {
+    return false;
+  }
 }

@@ -20,6 +20,7 @@ export class DevicePeeks {
   readonly #limits: { readonly perDevice: number; readonly expireAfterMs: number };
   readonly #known = new Set<string>();
   #learned = 0;
+  #started = false;
   #lastInstance = 0;
 
   constructor(store: Store, clock: Clock, limits: { perDevice: number; expireAfterMs: number }) {
@@ -34,6 +35,12 @@ export class DevicePeeks {
       if (notice.kind === 'device') this.#learn(notice);
     });
     for (const device of await this.#store.devicePeeks.devices()) this.#learn(device);
+    this.#started = true;
+  }
+
+  /** Whether it is known who peeks: before that nobody seems to. */
+  get started(): boolean {
+    return this.#started;
   }
 
   /** Whether the device may have a peek or something to be told; false is certain. */
