@@ -22,14 +22,19 @@ export class Residency {
   /** True only when the homeserver is certainly neither in the room nor joining it. */
   async isAbsent(roomId: string): Promise<boolean> {
     const now = this.#clock.now();
-    const since = this.#joining.get(roomId);
-    if (since !== undefined && now - since < JOIN_MS) return false;
+    if (this.#isJoining(roomId, now)) return false;
     if ((this.#absentUntil.get(roomId) ?? 0) > now) return true;
     const membership = await this.#homeserver.membership(roomId);
-    if (membership !== 'absent') return false;
+    // A join may have been asked for while the homeserver was.
+    if (membership !== 'absent' || this.#isJoining(roomId, now)) return false;
     this.#joining.delete(roomId);
     this.#absentUntil.set(roomId, now + TRUSTED_MS);
     return true;
+  }
+
+  #isJoining(roomId: string, now: number): boolean {
+    const since = this.#joining.get(roomId);
+    return since !== undefined && now - since < JOIN_MS;
   }
 
   /** A request to join has been seen. `failed` is called when it was refused. */
