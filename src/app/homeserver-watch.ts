@@ -38,7 +38,10 @@ export class HomeserverWatch {
   async run(turnedOn: () => Promise<void>): Promise<void> {
     let retry = RETRY_MIN_MS;
     while (!this.#abort.signal.aborted) {
-      const good = await this.#look(turnedOn);
+      const good = await this.#look(turnedOn).catch((error: unknown) => {
+        this.#logger.error({ err: error }, 'the homeserver could not be looked at; it is tried again');
+        return false;
+      });
       await this.#clock.sleep(good ? AGAIN_MS : retry, this.#abort.signal);
       retry = good ? RETRY_MIN_MS : Math.min(retry * 2, RETRY_MAX_MS);
     }
