@@ -6,6 +6,7 @@ import { newEntry, pduOf, stateSlot } from '../rooms/log-entries.ts';
 import { closingReason } from '../rooms/readable.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { LogEntry, NewLogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
+import { gapMark } from './gap-mark.ts';
 import { readableSince } from './peek-answer.ts';
 import { redactInReplica } from './replica-redaction.ts';
 
@@ -74,15 +75,6 @@ export async function appendRemote(
     if (entry.type === 'm.room.redaction') await redactInReplica(store, log, pduOf(entry), rules);
   }
   return appended;
-}
-
-/**
- * Takes one position, and is pruned at once with all that lies before it: so a reader who had seen everything
- * is behind the log's end like all others, and sees that events are missing.
- */
-function gapMark(first: NewLogEntry): NewLogEntry {
-  const flags = { type: '', stateKey: null, replaces: null, applied: false, shown: false };
-  return { eventId: `gap before ${first.eventId}`, json: '{}', ...flags, receivedAt: first.receivedAt };
 }
 
 async function currentVisibility(store: Store, roomId: string): Promise<VerifiedEvent | null> {

@@ -3,7 +3,8 @@ import { isObject } from '../matrix/json.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { newEntry } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
-import type { RoomLog, Store } from '../store/store.ts';
+import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
+import { gapMark } from './gap-mark.ts';
 
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
@@ -21,24 +22,53 @@ export async function openResident(
   now: number,
 ): Promise<RoomLog> {
   const held = await store.logs.get(roomId);
-  if (held !== null && held.closed === null) return held;
-  if (held !== null) await dropClosed(store, roomId);
+  if (held?.closed === null && held.feed === 'resident') return held;
+  if (held !== null && held.closed !== null) await dropClosed(store, roomId);
 
   const present = await homeserver.follow(roomId, null, {
     timeoutMs: 0,
     signal: AbortSignal.timeout(10_000),
   });
   const history = await homeserver.history(roomId, present.end, SEED_EVENTS);
-  const create = await homeserver.stateEvent(roomId, 'm.room.create', '');
-  const content = isObject(create?.content) ? create.content : {};
-  const version = typeof content.room_version === 'string' ? content.room_version : '1';
   const entries = history.events
     .toReversed()
     .map((event) => newEntry(event, now, { shown: true, applied: true }));
+  if (held?.closed === null) return becomeResident(store, held, entries, present.end);
+  const create = await homeserver.stateEvent(roomId, 'm.room.create', '');
+  const content = isObject(create?.content) ? create.content : {};
+  const version = typeof content.room_version === 'string' ? content.room_version : '1';
   return store.logs.open(
     { roomId, roomVersion: version, feed: 'resident', openedAt: now, firstPosition: firstPosition(now) },
     { entries, feedToken: present.end },
   );
+}
+
+/**
+ * The log of a room that was peeked at another server, and that our homeserver is in now, goes on with what the
+ * homeserver has. Its readers see a gap if that does not reach back to what the log holds.
+ */
+async function becomeResident(
+  store: Store,
+  log: RoomLog,
+  newest: readonly NewLogEntry[],
+  feedToken: string,
+): Promise<RoomLog> {
+  const { roomId } = log;
+  const held = await store.logs.positions(
+    roomId,
+    newest.map(({ eventId }) => eventId),
+  );
+  // What the homeserver has before all that the log holds is history.
+  const begins = newest.findIndex(({ eventId }) => held.has(eventId));
+  const fresh = newest.filter(({ eventId }, i) => i > begins && !held.has(eventId));
+  const first = held.size === 0 ? fresh[0] : undefined;
+  await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false });
+  const entries = first === undefined ? fresh : [gapMark(first), ...fresh];
+  const appended = await store.logs.append(roomId, { entries, feedToken });
+  const begin = appended.find(({ eventId }) => eventId === first?.eventId);
+  if (begin !== undefined) await store.logs.prune(roomId, begin.position);
+  await store.replicas.drop(roomId);
+  return (await store.logs.get(roomId)) ?? log;
 }
 
 /** The log of a room that was closed and is open again makes room for a new one, once all that it owes is sent. */

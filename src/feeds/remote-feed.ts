@@ -118,7 +118,7 @@ export class RemoteFeed {
       const { store, keys } = this.#deps;
       const log = await store.logs.get(roomId);
       const rules = log === null ? undefined : roomVersion(log.roomVersion);
-      if (log === null || rules === undefined || log.closed !== null) return [];
+      if (log === null || rules === undefined || log.closed !== null || log.feed !== 'remote') return [];
       if (!(await this.#aclAdmits(roomId, origin))) {
         this.#drop(roomId, origin, 'acl', events.length);
         return [];

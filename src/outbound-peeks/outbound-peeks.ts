@@ -175,7 +175,8 @@ export class OutboundPeeks {
   }
 
   async #needsCatchUp(roomId: string): Promise<boolean> {
-    return (await this.#deps.store.logs.get(roomId))?.needsCatchUp === true;
+    const log = await this.#deps.store.logs.get(roomId);
+    return log !== null && log.feed === 'remote' && log.needsCatchUp;
   }
 
   /** The peeked server says that it has evicted this peek: it is asked for again. */

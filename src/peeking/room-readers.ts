@@ -57,7 +57,7 @@ export class RoomReaders {
     if (await this.#hasReader(roomId)) return;
     this.#openedForServers.delete(roomId);
     await residentFeeds.stop(roomId);
-    if (log.feed === 'remote') await outbound.letGo(roomId);
+    if (log.feed === 'remote' || outbound.isPeeked(roomId)) await outbound.letGo(roomId);
     if (await this.#isPointedAt(roomId)) {
       if (!log.needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp: true });
     } else {
@@ -134,10 +134,12 @@ export class RoomReaders {
 
   /** Lets go of rooms whose last reader went unnoticed, and takes up those whose feed does not run here. */
   async sweep(): Promise<void> {
-    const { store, residentFeeds } = this.#deps;
+    const { store, residentFeeds, outbound } = this.#deps;
     for (const log of await store.logs.all()) {
       if (log.closed !== null) await this.closed(log);
       else if (await this.#hasReader(log.roomId)) {
+        // Our homeserver has joined the room meanwhile, and feeds the log.
+        if (log.feed === 'resident' && outbound.isPeeked(log.roomId)) await outbound.letGo(log.roomId);
         if (log.feed === 'resident' && !residentFeeds.isRunning(log.roomId)) residentFeeds.follow(log.roomId);
       } else await this.release(log.roomId);
     }
