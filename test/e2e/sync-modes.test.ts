@@ -57,7 +57,7 @@ forEachStore((_store, { startPairOnStore }) => {
       expect(await bob.unpeek(fresh)).toMatchObject({ status: 200 });
     });
 
-    it('Peek, then first sync: it delivers', async () => {
+    it('Peek then first sync delivers', async () => {
       const roomId = await alice.createWorldReadableRoom();
       const bob = await peeker();
       await peek(bob, roomId);

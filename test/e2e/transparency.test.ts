@@ -29,7 +29,7 @@ forEachStore((_store, { startPairOnStore }) => {
     return { proxied, bare: await send(pair.a.synapse.url, 'GET', target, options) };
   }
 
-  it('A device that never peeked gets from the proxy what the homeserver sends', async () => {
+  it('A device that never peeked gets from the proxy what the homeserver sends, body byte for byte', async () => {
     const [joined, peeked] = [
       await alice.createRoom({ preset: 'public_chat' }),
       await alice.createWorldReadableRoom(),
@@ -62,7 +62,7 @@ forEachStore((_store, { startPairOnStore }) => {
   });
 
   describe.each(['a', 'b'] as const)('while it peeks into a room of site %s', (where) => {
-    it("A peeking device's token is accepted by the bare homeserver, and a bare one by the proxy", async () => {
+    it("A peeking device's token is accepted by the bare homeserver and through the proxy, and a bare token goes on working through the proxy", async () => {
       const creator = where === 'a' ? alice : await newUser(pair.b, 'creator');
       const peeked = await creator.createWorldReadableRoom();
       const joined = await alice.createRoom({ preset: 'public_chat' });
