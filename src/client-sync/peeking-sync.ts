@@ -52,7 +52,7 @@ export class PeekingSync {
     });
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
-    held.hold(res, null);
+    const place = held.hold(res, null);
     try {
       const outcome = await race.run({
         caller: callerOf(req, null),
@@ -77,7 +77,7 @@ export class PeekingSync {
       polls.leave(key, poll);
       throw error;
     } finally {
-      held.letGo(res);
+      held.letGo(place);
     }
   }
 

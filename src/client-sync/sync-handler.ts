@@ -28,6 +28,7 @@ export interface SyncHandlerDeps {
 
 /** How long an answer that is there waits to learn who asked for it. */
 const IDENTITY_GRACE_MS = 50;
+const AS_IT_CAME = {};
 
 /**
  * `GET /sync`. A device that peeks into nothing (nearly every one) gets the homeserver's bytes streamed
@@ -40,11 +41,11 @@ export class SyncHandler {
 
   constructor(deps: SyncHandlerDeps) {
     this.#deps = deps;
-    this.#plainSyncs = deps.metrics.syncRequests.labels('plain');
-    this.#peekingSyncs = deps.metrics.syncRequests.labels('peeking');
+    this.#plainSyncs = deps.metrics.hot(deps.metrics.syncRequests, { kind: 'plain' });
+    this.#peekingSyncs = deps.metrics.hot(deps.metrics.syncRequests, { kind: 'peeking' });
   }
 
-  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+  handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { devicePeeks, homeserver } = this.#deps;
     const url = req.url ?? '';
     // Hot: with nobody peeking, a request is not even read.
@@ -62,11 +63,13 @@ export class SyncHandler {
     return this.#peeking(req, res, request, deviceOf(known));
   }
 
-  async #plain(req: IncomingMessage, res: ServerResponse, target: string): Promise<void> {
+  #plain(req: IncomingMessage, res: ServerResponse, target: string): Promise<void> {
     const { forwarder, held } = this.#deps;
-    held.hold(res, req.url ?? target);
-    await forwarder.forward(req, res, target === req.url ? {} : { path: target });
-    held.letGo(res);
+    this.#plainSyncs.inc();
+    const place = held.hold(res, req.url ?? target);
+    return forwarder
+      .forward(req, res, target === req.url ? AS_IT_CAME : { path: target })
+      .then(() => held.letGo(place));
   }
 
   /** Who peeks is not known yet, just after a start: the token must not lose what it says of peeks. */
@@ -80,14 +83,14 @@ export class SyncHandler {
     const abort = new AbortController();
     res.once('close', () => abort.abort());
     this.#plainSyncs.inc();
-    held.hold(res, req.url ?? request.target);
+    const place = held.hold(res, req.url ?? request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       peekingSync.relay(res, await wholeOf(upstream), ours);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
-      held.letGo(res);
+      held.letGo(place);
     }
   }
 
@@ -97,7 +100,7 @@ export class SyncHandler {
     const abort = new AbortController();
     const onClose = () => abort.abort();
     res.once('close', onClose);
-    held.hold(res, req.url ?? request.target);
+    const place = held.hold(res, req.url ?? request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       upstream.catch(() => undefined);
@@ -109,13 +112,13 @@ export class SyncHandler {
         return;
       }
       res.off('close', onClose);
-      held.letGo(res);
+      held.letGo(place);
       const started = { answer: wholeOf(upstream), abort };
       await this.#peeking(req, res, request, deviceOf(identity), started);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
-      held.letGo(res);
+      held.letGo(place);
     }
   }
 

@@ -18,10 +18,26 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
   const histogram = (name: string, help: string, buckets: number[]) =>
     new Histogram({ name: `peek_proxy_${name}`, help, buckets, registers });
 
+  const flushes: (() => void)[] = [];
+
   return {
     registry,
+    /** A counter for paths that are hot: it counts in a variable, and into the registry when that is read. */
+    hot<L extends string>(into: Counter<L>, labels: Record<L, string>): { inc(): void } {
+      let pending = 0;
+      flushes.push(() => {
+        into.inc(labels, pending);
+        pending = 0;
+      });
+      return {
+        inc() {
+          pending++;
+        },
+      };
+    },
     /** The text of `/metrics` and its content type. */
     async exposition(): Promise<{ contentType: string; text: string }> {
+      for (const flush of flushes) flush();
       return { contentType: registry.contentType, text: await registry.metrics() };
     },
 
