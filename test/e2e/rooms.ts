@@ -54,10 +54,11 @@ export async function homeserverTimeline(
   return (chunk as ClientEvent[]).toReversed();
 }
 
-/** The section without what counts the milliseconds since an event. */
-export function withoutAge(room: SyncRoom | undefined): unknown {
+/** The section as it can be compared: without events' ages, its state (which has no order) by event ID. */
+export function comparable(room: SyncRoom | undefined): unknown {
+  const state = stateOf(room).toSorted((one, other) => (one.event_id < other.event_id ? -1 : 1));
   return JSON.parse(
-    JSON.stringify(room ?? null, (key, value: unknown) => (key === 'age' ? undefined : value)),
+    JSON.stringify({ ...room, state }, (key, value: unknown) => (key === 'age' ? undefined : value)),
   );
 }
 
