@@ -28,6 +28,11 @@ export interface SendTapDeps {
 
 /** Synapse takes bodies up to 200 times the size of an event; nothing larger gets past it. */
 const MOST_BODY_BYTES = 200 * 65_536;
+/**
+ * Far more than 50 PDUs and 100 EDUs have. The signature covers what is parsed, so the body of whoever claims to
+ * be a server that we peek through is parsed before it is known whose it is.
+ */
+const MOST_VALUES = 300_000;
 
 /**
  * `PUT /_matrix/federation/v1/send/{txnId}`. A transaction that is nothing but the relay of rooms we peek into
@@ -76,7 +81,7 @@ export class SendTap {
     body: Buffer,
   ): Promise<{ origin: string; transaction: Transaction } | null> {
     try {
-      const signed = toSigned(req, body);
+      const signed = toSigned(req, body, { maxValues: MOST_VALUES });
       const transaction = readTransaction(signed.content as Json | undefined);
       if (transaction === null) return null;
       return { origin: await this.#deps.authenticate(signed), transaction };

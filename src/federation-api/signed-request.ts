@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { isObject, type JsonObject } from '../matrix/json.ts';
-import { parseJson } from '../matrix/json-scan.ts';
+import { type JsonLimits, parseJson } from '../matrix/json-scan.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import type { ReceivedRequest } from '../remote-servers/request-authenticator.ts';
 
@@ -13,12 +13,12 @@ export async function readSigned(req: IncomingMessage, maxBytes: number): Promis
 }
 
 /** The same of a body that has been read. Throws `MatrixError` 400 and `JsonError`. */
-export function toSigned(req: IncomingMessage, body: Uint8Array): ReceivedRequest {
+export function toSigned(req: IncomingMessage, body: Uint8Array, limits: JsonLimits = {}): ReceivedRequest {
   return {
     method: req.method ?? '',
     rawUrl: rawTarget(req),
     authorizationHeaders: authorizationHeaders(req),
-    content: body.length === 0 ? undefined : parseObject(body),
+    content: body.length === 0 ? undefined : parseObject(body, limits),
   };
 }
 
@@ -49,8 +49,8 @@ export function rawTarget(req: IncomingMessage & { originalUrl?: string }): stri
   return req.originalUrl ?? req.url ?? '';
 }
 
-function parseObject(body: Uint8Array): JsonObject {
-  const content = parseJson(body);
+function parseObject(body: Uint8Array, limits: JsonLimits): JsonObject {
+  const content = parseJson(body, limits);
   if (!isObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object');
   return content;
 }

@@ -5,9 +5,17 @@ export interface JsonLimits {
   readonly maxDepth?: number;
   /** Length of the text in bytes; no limit by default. */
   readonly maxBytes?: number;
+  /** Names and values of any kind, counted before one is made; default `MAX_JSON_VALUES`. */
+  readonly maxValues?: number;
   /** Only what canonical JSON knows: integers within ±(2^53−1), no fraction, no exponent, no `-0`. */
   readonly strictNumbers?: boolean;
 }
+
+/**
+ * How many names and values a text may hold by default. Each takes up to a hundred bytes once it is parsed, where
+ * two sufficed on the wire (`{},{},…`): the length of a text says nothing of what it costs.
+ */
+export const MAX_JSON_VALUES = 10_000_000;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -19,7 +27,7 @@ const MAX_NUMBER_BYTES = 400;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * One pass over JSON bytes, before anything is parsed: size, depth and the shape of numbers, which
+ * One pass over JSON bytes, before anything is parsed: size, depth, count and the shape of numbers, which
  * `JSON.parse` hides (`1.0`, `-0`, 2^53+1). It does not find every syntax error; parsing does.
  * Throws `JsonError`.
  */
@@ -28,12 +36,17 @@ export function checkJson(bytes: Uint8Array, limits: JsonLimits = {}): void {
     throw new JsonError('too-large', `JSON of ${bytes.length} bytes where ${limits.maxBytes} are allowed`);
   }
   const maxDepth = limits.maxDepth ?? MAX_JSON_DEPTH;
+  const maxValues = limits.maxValues ?? MAX_JSON_VALUES;
   const strict = limits.strictNumbers ?? false;
   const end = bytes.length;
   let depth = 0;
+  let values = 0;
   let at = 0;
   while (at < end) {
     const byte = bytes[at] as number;
+    if (beginsValue(byte) && ++values > maxValues) {
+      throw new JsonError('too-large', `JSON of more than ${maxValues} values`);
+    }
     if (byte === QUOTE) {
       at = endOfString(bytes, at);
     } else if (byte === 0x7b || byte === 0x5b) {
@@ -95,6 +108,22 @@ function checkNumber(bytes: Uint8Array, start: number, end: number, strict: bool
 function allDigits(bytes: Uint8Array, start: number, end: number): boolean {
   for (let i = start; i < end; i++) if (!isDigit(bytes[i] as number)) return false;
   return true;
+}
+
+/** Outside strings and numbers; the letters are those of `true`, `false` and `null` that occur once in each. */
+function beginsValue(byte: number): boolean {
+  switch (byte) {
+    case QUOTE:
+    case MINUS:
+    case 0x7b:
+    case 0x5b:
+    case 0x66:
+    case 0x6e:
+    case 0x74:
+      return true;
+    default:
+      return isDigit(byte);
+  }
 }
 
 function isDigit(byte: number): boolean {

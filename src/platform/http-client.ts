@@ -14,6 +14,8 @@ export interface HttpRequest {
   readonly timeoutMs: number;
   /** A longer answer is an error, never cut. */
   readonly maxBytes: number;
+  /** Called when more than `LARGE_ANSWER_BYTES` have come; no more is read until this resolves. */
+  readonly beforeLarge?: () => Promise<void>;
   readonly signal?: AbortSignal;
   /**
    * May be sent a second time when the connection broke before an answer began (a kept-alive socket that
@@ -30,6 +32,9 @@ export interface HttpResponse {
 }
 
 export type HttpClient = (request: HttpRequest) => Promise<HttpResponse>;
+
+/** An answer over this may have to wait for its turn. */
+const LARGE_ANSWER_BYTES = 1024 * 1024;
 
 const NO_CONNECTION: ReadonlySet<string | null> = new Set([
   'CERT_HAS_EXPIRED',
@@ -107,6 +112,7 @@ async function exchange(
   const answer = await begin(dispatcher, request, abort.signal);
   const chunks: Buffer[] = [];
   let length = 0;
+  let large = false;
   const tooLarge = () => {
     abort.abort(
       new HttpError('too_large', `${request.origin}: the answer is over ${request.maxBytes} bytes`),
@@ -118,6 +124,10 @@ async function exchange(
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
     length += chunk.length;
     if (length > request.maxBytes) tooLarge();
+    if (length > LARGE_ANSWER_BYTES && !large) {
+      large = true;
+      await request.beforeLarge?.();
+    }
     chunks.push(chunk);
   }
   return { status: answer.statusCode, headers: answer.headers, body: Buffer.concat(chunks, length) };

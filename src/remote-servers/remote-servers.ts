@@ -20,6 +20,10 @@ export interface RemoteRequest {
   readonly timeoutMs: number;
   /** An answer longer than this is an error, not cut. */
   readonly maxBytes: number;
+  /** An answer of more names and values than this is an error; default `MAX_JSON_VALUES`. */
+  readonly maxValues?: number;
+  /** Called when more than 1 MiB of the answer has come; no more of it is read until this resolves. */
+  readonly beforeLarge?: () => Promise<void>;
   readonly signal?: AbortSignal;
   /** Tried even while back-off is running (a user waits for it, or the sender keeps its own). */
   readonly ignoreBackOff?: boolean;

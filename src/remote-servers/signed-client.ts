@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { canonicalJson } from '../matrix/canonical-json.ts';
 import { isObject, type JsonObject } from '../matrix/json.ts';
-import { parseJson } from '../matrix/json-scan.ts';
+import { MAX_JSON_VALUES, parseJson } from '../matrix/json-scan.ts';
 import type { SigningKey } from '../matrix/signing-key.ts';
 import { signRequest } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -74,7 +74,7 @@ export class SignedClient implements RemoteServers {
     const startedAt = clock.now();
     try {
       const response = await this.#send(server, outgoing, request);
-      const answer = answerOf(server, response);
+      const answer = answerOf(server, response, request.maxValues);
       this.#backOff.succeeded(server);
       metrics.remoteRequests.inc({ outcome: 'ok' });
       return answer;
@@ -133,22 +133,24 @@ export class SignedClient implements RemoteServers {
   }
 
   /** The body is sent as the very JSON that was signed. */
-  #sign(server: string, { method, path, body, timeoutMs, maxBytes }: RemoteRequest): HttpsRequest {
+  #sign(server: string, request: RemoteRequest): HttpsRequest {
     const { serverName, signingKey } = this.#deps;
+    const { method, path, body, timeoutMs, maxBytes, beforeLarge } = request;
+    const limits = { timeoutMs, maxBytes, ...(beforeLarge === undefined ? {} : { beforeLarge }) };
     if (!RAW_TARGET.test(path)) throw new RemoteUnreachable('the target cannot be sent as it is');
     const signed = { method, uri: path, origin: serverName, destination: server };
     if (body === undefined) {
       const authorization = signRequest(signed, signingKey);
-      return { method, path, headers: { ...HEADERS, authorization }, timeoutMs, maxBytes };
+      return { method, path, headers: { ...HEADERS, authorization }, ...limits };
     }
     const authorization = signRequest({ ...signed, content: body }, signingKey);
     const headers = { ...HEADERS, authorization, 'content-type': 'application/json' };
-    return { method, path, headers, body: canonicalJson(body, { allowFloats: true }), timeoutMs, maxBytes };
+    return { method, path, headers, body: canonicalJson(body, { allowFloats: true }), ...limits };
   }
 }
 
-function answerOf(server: string, { status, body }: HttpResponse): JsonObject {
-  const json = parsed(body);
+function answerOf(server: string, { status, body }: HttpResponse, maxValues?: number): JsonObject {
+  const json = parsed(body, maxValues);
   if (status >= 200 && status < 300) {
     if (json === null) throw new RemoteUnreachable(`${server} answered what is no JSON object`);
     return json;
@@ -158,9 +160,9 @@ function answerOf(server: string, { status, body }: HttpResponse): JsonObject {
 }
 
 /** Answers may hold events of old room versions, so floats are let through. */
-function parsed(body: Buffer): JsonObject | null {
+function parsed(body: Buffer, maxValues = MAX_JSON_VALUES): JsonObject | null {
   try {
-    const json = parseJson(body);
+    const json = parseJson(body, { maxValues });
     return isObject(json) ? json : null;
   } catch {
     return null;

@@ -249,6 +249,10 @@ describe('what is not authenticated is the homeserver’s to judge', () => {
       () => send(transaction([]), PEER, { text: JSON.stringify(transaction([room.message('x').pdu])) }),
     ],
     ['a body that is no JSON', () => send(transaction([]), PEER, { text: '{"pdus":[' })],
+    [
+      'a body of many small values, which is not parsed',
+      () => send(transaction([room.message('x').pdu], { edus: Array(300_000).fill({}) })),
+    ],
     ['a body nested 5 000 deep', () => send(transaction([]), PEER, { text: '['.repeat(5000) })],
     [
       'no header',

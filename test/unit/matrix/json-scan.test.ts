@@ -76,6 +76,20 @@ test('size is bounded before anything else', () => {
   expect(faultOf('[12]', { maxBytes: 3 })).toBe('too-large');
 });
 
+test('names and values are counted before one of them is made', () => {
+  const text = '{"a":[1,-2.5,"x",true,false,null,{},[]],"b\\"[{":0}';
+  expect(faultOf(text, { maxValues: 13 })).toBeNull();
+  expect(faultOf(text, { maxValues: 12 })).toBe('too-large');
+});
+
+test('many small values in few bytes ⇒ refused before parsing, by default too', () => {
+  for (const item of ['{}', '0', '""', 'null']) {
+    expect(faultOf(`[${`${item},`.repeat(1000)}0]`, { maxValues: 1000 })).toBe('too-large');
+  }
+  expect(() => checkJson(Buffer.alloc(31_000_000, '{},'))).toThrow(JsonError);
+  expect(() => checkJson(Buffer.alloc(12_000_000, '{},'))).not.toThrow();
+});
+
 test.each([
   '',
   '{',

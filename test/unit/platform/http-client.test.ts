@@ -135,3 +135,26 @@ test('a GET is repeated once when the socket was closed before an answer; a PUT 
   expect(await failure(request({ method: 'PUT', body: '{}' }))).toBe('connection');
   expect(asked).toBe(1);
 });
+
+test('a large answer waits for its turn after its first MiB; a small one does not ask', async () => {
+  const request = await serving((req, res) => res.end(Buffer.alloc(Number(req.url?.slice(1)))));
+  let asked = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const beforeLarge = () => {
+    asked++;
+    return promise;
+  };
+  const limits = { maxBytes: 10_000_000, beforeLarge };
+  expect((await request({ path: '/1000000', ...limits })).body).toHaveLength(1_000_000);
+  expect(asked).toBe(0);
+  let done = false;
+  const large = request({ path: '/4000000', ...limits }).finally(() => {
+    done = true;
+  });
+  while (asked === 0) await new Promise((wait) => setTimeout(wait, 5));
+  await new Promise((wait) => setTimeout(wait, 20));
+  expect(done).toBe(false);
+  resolve();
+  expect((await large).body).toHaveLength(4_000_000);
+  expect(asked).toBe(1);
+});

@@ -85,6 +85,13 @@ describe('what is sent', () => {
     expect(request.headers).not.toHaveProperty('content-type');
   });
 
+  test('an answer of more names and values than allowed is none', async () => {
+    https.answer = () => response(200, { list: [1, 2, 3] });
+    expect(await client.request('peer.example', { ...get, maxValues: 6 })).toEqual({ list: [1, 2, 3] });
+    const tooMany = client.request('peer.example', { ...get, maxValues: 5 });
+    expect(await outcome(tooMany)).toBeInstanceOf(RemoteUnreachable);
+  });
+
   test.each(['', 'x', '/a b', '/a\r\nx: y', '/ü'])('a target that is none is not sent: %j', async (path) => {
     expect(await outcome(client.request('peer.example', { ...get, path }))).toBeInstanceOf(RemoteUnreachable);
     expect(https.asked).toEqual([]);
