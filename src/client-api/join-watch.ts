@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Homeserver } from '../homeserver/homeserver.ts';
-import { isRoomId } from '../matrix/ids.ts';
+import { isRoomAlias, isRoomId } from '../matrix/ids.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
 
@@ -8,7 +8,7 @@ const JOIN = /^\/_matrix\/client\/(?:r0|v3|unstable|api\/v1)\/(?:join\/([^/]+)|r
 
 /**
  * Notes that the homeserver is joining a room we peek into: from the request on its transactions are the
- * homeserver's too, until the join has failed.
+ * homeserver's too, until the join has failed; if it names the room by an alias, from the moment it has succeeded.
  */
 export class JoinWatch {
   readonly #homeserver: Homeserver;
@@ -29,23 +29,27 @@ export class JoinWatch {
     if (segment === undefined) return;
     const named = decode(segment);
     if (isRoomId(named)) this.#joining(named, res);
-    else void this.#joiningByAlias(named, res);
-  }
-
-  async #joiningByAlias(alias: string, res: ServerResponse): Promise<void> {
-    const found = await this.#homeserver.resolveAlias(alias).catch(() => null);
-    if (found !== null) this.#joining(found.roomId, res);
+    // Anybody may ask to join: an alias is looked up only for whom the homeserver has let in.
+    else if (isRoomAlias(named)) whenAnswered(res, (ok) => ok && void this.#joined(named));
   }
 
   #joining(roomId: string, res: ServerResponse): void {
     if (!this.#outbound.isPeeked(roomId)) return;
     const join = this.#residency.joining(roomId);
-    const settle = () => {
-      if (res.statusCode >= 400) join.failed();
-    };
-    if (res.writableFinished) settle();
-    else res.once('finish', settle);
+    whenAnswered(res, (ok) => ok || join.failed());
   }
+
+  async #joined(alias: string): Promise<void> {
+    const found = await this.#homeserver.resolveAlias(alias).catch(() => null);
+    if (found !== null && this.#outbound.isPeeked(found.roomId)) this.#residency.joining(found.roomId);
+  }
+}
+
+/** Says whether the answer was a 2xx. An answer that breaks off says nothing. */
+function whenAnswered(res: ServerResponse, tell: (ok: boolean) => unknown): void {
+  const settle = () => void tell(res.statusCode >= 200 && res.statusCode < 300);
+  if (res.writableFinished) settle();
+  else res.once('finish', settle);
 }
 
 function decode(segment: string): string {

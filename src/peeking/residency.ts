@@ -6,13 +6,27 @@ import type { Clock } from '../platform/clock.ts';
 const TRUSTED_MS = 10_000;
 /** A join through another server may take minutes; beyond this its outcome is asked for. */
 const JOIN_MS = 10 * 60_000;
+/** Requests of one room that are told apart; with more under way the room simply counts as being joined. */
+const MOST_REQUESTS = 1000;
+
+/** A request to join that has been seen. */
+export interface JoinRequest {
+  /** It was refused: it says nothing any more. What other requests said stays. */
+  failed(): void;
+}
+
+/** The requests to join one room: when each was seen, and when the last one was that is not told apart. */
+interface Joining {
+  readonly requests: Map<object, number>;
+  others: number;
+}
 
 /** Whether our homeserver is in a remotely peeked room by now, or on its way into it. */
 export class Residency {
   readonly #homeserver: Homeserver;
   readonly #clock: Clock;
   readonly #absentUntil = new LRUCache<string, number>({ max: 10_000 });
-  readonly #joining = new Map<string, number>();
+  readonly #joining = new Map<string, Joining>();
 
   constructor(homeserver: Homeserver, clock: Clock) {
     this.#homeserver = homeserver;
@@ -27,20 +41,31 @@ export class Residency {
     const membership = await this.#homeserver.membership(roomId);
     // A join may have been asked for while the homeserver was.
     if (membership !== 'absent' || this.#isJoining(roomId, now)) return false;
-    this.#joining.delete(roomId);
     this.#absentUntil.set(roomId, now + TRUSTED_MS);
     return true;
   }
 
   #isJoining(roomId: string, now: number): boolean {
-    const since = this.#joining.get(roomId);
-    return since !== undefined && now - since < JOIN_MS;
+    const joining = this.#joining.get(roomId);
+    if (joining === undefined) return false;
+    for (const [request, since] of joining.requests) {
+      if (now - since < JOIN_MS) return true;
+      joining.requests.delete(request);
+    }
+    if (now - joining.others < JOIN_MS) return true;
+    this.#joining.delete(roomId);
+    return false;
   }
 
-  /** A request to join has been seen. `failed` is called when it was refused. */
-  joining(roomId: string): { failed(): void } {
-    this.#joining.set(roomId, this.#clock.now());
+  /** A request to join has been seen. Until it has failed, or for ten minutes, the room is not absent. */
+  joining(roomId: string): JoinRequest {
+    const now = this.#clock.now();
+    const joining = this.#joining.get(roomId) ?? { requests: new Map(), others: Number.NEGATIVE_INFINITY };
+    this.#joining.set(roomId, joining);
     this.#absentUntil.delete(roomId);
-    return { failed: () => this.#joining.delete(roomId) };
+    const request: JoinRequest = { failed: () => void joining.requests.delete(request) };
+    if (joining.requests.size < MOST_REQUESTS) joining.requests.set(request, now);
+    else joining.others = now;
+    return request;
   }
 }

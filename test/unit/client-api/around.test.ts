@@ -111,10 +111,26 @@ describe('a join that passes', () => {
     expect(await absent()).toBe(true);
   });
 
-  test('by alias too', async () => {
+  test('and is not undone by the refusal of another request', async () => {
+    const { room, see, absent } = await watched();
+    const join = await see(`/_matrix/client/v3/join/${room.roomId}`);
+    (await see(`/_matrix/client/v3/join/${room.roomId}`)).ends(401);
+    expect(await absent()).toBe(false);
+    join.ends(200);
+    (await see(`/_matrix/client/v3/rooms/${room.roomId}/join`)).ends(401);
+    expect(await absent()).toBe(false);
+  });
+
+  test('by alias too, when it has succeeded; the alias of a refused one is not looked up', async () => {
     const { house, room, see, absent } = await watched();
     house.homeserver.aliases.set('#a:there.test', { roomId: room.roomId, servers: [] });
-    await see('/_matrix/client/v3/join/%23a%3Athere.test');
+    const url = '/_matrix/client/v3/join/%23a%3Athere.test';
+    (await see(url)).ends(401);
+    await house.settle();
+    expect(house.homeserver.calls).not.toContain('resolveAlias');
+    expect(await absent()).toBe(true);
+    (await see(url)).ends(200);
+    await house.settle();
     expect(await absent()).toBe(false);
   });
 

@@ -31,6 +31,24 @@ test('from the join request until it has failed the room is not absent', async (
   expect(await residency.isAbsent(ROOM.roomId)).toBe(true);
 });
 
+test('a request that failed takes back nothing that another one said', async () => {
+  const { residency } = await PeekingHouse.open();
+  const [first, second] = [residency.joining(ROOM.roomId), residency.joining(ROOM.roomId)];
+  first.failed();
+  first.failed();
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(false);
+  second.failed();
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(true);
+});
+
+test('a flood of requests that fail leaves the room being joined, not forgotten', async () => {
+  const { residency, clock } = await PeekingHouse.open();
+  for (const request of Array.from({ length: 2000 }, () => residency.joining(ROOM.roomId))) request.failed();
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(false);
+  await clock.advance(10 * 60_000);
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(true);
+});
+
 test('a join that nobody heard the end of is asked after when its time is up', async () => {
   const { residency, clock } = await PeekingHouse.open();
   residency.joining(ROOM.roomId);
