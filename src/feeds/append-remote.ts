@@ -6,13 +6,14 @@ import { newEntry, pduOf, stateSlot } from '../rooms/log-entries.ts';
 import { closingReason } from '../rooms/readable.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { LogEntry, NewLogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
-import { gapMark } from './gap-mark.ts';
 import { readableSince } from './peek-answer.ts';
-import { redactInReplica } from './replica-redaction.ts';
+import { type HeldRoom, pruned } from './replica-redaction.ts';
 
 export interface AppendOptions {
   /** Events are missing before these: every reader sees a gap there. */
   readonly gap: boolean;
+  /** As in `RoomLog`. */
+  readonly needsCatchUp?: boolean;
   /** The peeked server's word on which of these events are current; without it each one becomes so in its turn. */
   readonly current?: ReadonlySet<string>;
   /** The current events before these, by slot; without it they are read from the replica. */
@@ -20,8 +21,8 @@ export interface AppendOptions {
 }
 
 /**
- * Appends verified events of a remote room to its log, state into the replica; stops at the event that closes
- * the room. Returns what was really appended.
+ * Appends verified events of a remote room to its log, state into the replica, and prunes what they redact, in
+ * one step; stops at the event that closes the room. Returns what was really appended.
  */
 export async function appendRemote(
   deps: { readonly store: Store; readonly clock: Clock; readonly metrics: Metrics },
@@ -40,7 +41,8 @@ export async function appendRemote(
   const visibility = await currentVisibility(store, roomId);
   const entries: NewLogEntry[] = [];
   const superseded = new Map<string, StoredEvent>();
-  const replaced = new Map<string, string>();
+  const replaced = new Map<string, StoredEvent>();
+  const amend = new Map<string, string>();
   let close: { reason: string } | undefined;
   for (const event of events) {
     const reason = closingReason(event.pdu);
@@ -51,11 +53,20 @@ export async function appendRemote(
     if (typeof event.pdu.state_key === 'string') {
       const slot = stateSlot(event.pdu.type, event.pdu.state_key);
       const earlier = await before(event.pdu.type, event.pdu.state_key);
-      replaces = replaced.get(slot) ?? earlier?.eventId ?? null;
+      replaces = (replaced.get(slot) ?? earlier)?.eventId ?? null;
       if (earlier !== null) superseded.set(slot, earlier);
-      if (applied) replaced.set(slot, event.eventId);
+      if (applied) replaced.set(slot, storedEvent(event));
     }
     entries.push(newEntry({ ...event, replaces }, now, { shown, applied }));
+    if (event.pdu.type === 'm.room.redaction') {
+      const room: HeldRoom = {
+        event: async (id) =>
+          entries.find((entry) => entry.eventId === id) ?? store.replicas.event(roomId, id),
+        state: async (type) => replaced.get(stateSlot(type, '')) ?? before(type, ''),
+      };
+      const target = await pruned(room, event.pdu, rules);
+      if (target !== null) amend.set(target.eventId, target.json);
+    }
     if (reason === null) continue;
     close = { reason };
     break;
@@ -63,17 +74,15 @@ export async function appendRemote(
   // A replaced state event stays readable: the state at earlier positions is made of it.
   if (superseded.size > 0) await store.replicas.add(roomId, [], [...superseded.values()]);
   const appended = await store.logs.append(roomId, {
-    entries: options.gap && entries[0] !== undefined ? [gapMark(entries[0]), ...entries] : entries,
+    entries,
     intoReplica: true,
+    afterGap: options.gap,
+    amend: [...amend].map(([eventId, json]) => ({ eventId, json })),
+    ...(options.needsCatchUp === undefined ? {} : { needsCatchUp: options.needsCatchUp }),
     ...(close === undefined ? {} : { close }),
   });
-  const first = appended.find((entry) => entry.eventId === entries[0]?.eventId);
-  if (options.gap && first !== undefined) await store.logs.prune(roomId, first.position);
   metrics.logAppended.inc({ feed: 'remote' }, appended.length);
   metrics.forks.inc(events.filter(({ pdu }) => prevEventIds(pdu, rules).length > 1).length);
-  for (const entry of appended) {
-    if (entry.type === 'm.room.redaction') await redactInReplica(store, log, pduOf(entry), rules);
-  }
   return appended;
 }
 

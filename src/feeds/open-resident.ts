@@ -4,7 +4,6 @@ import { MatrixError } from '../platform/matrix-error.ts';
 import { newEntry } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
 import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
-import { gapMark } from './gap-mark.ts';
 
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
@@ -61,12 +60,9 @@ async function becomeResident(
   // What the homeserver has before all that the log holds is history.
   const begins = newest.findIndex(({ eventId }) => held.has(eventId));
   const fresh = newest.filter(({ eventId }, i) => i > begins && !held.has(eventId));
-  const first = held.size === 0 ? fresh[0] : undefined;
+  // The feed's kind last: a crash before it, and all this is done again.
+  await store.logs.append(roomId, { entries: fresh, feedToken, afterGap: held.size === 0 });
   await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false });
-  const entries = first === undefined ? fresh : [gapMark(first), ...fresh];
-  const appended = await store.logs.append(roomId, { entries, feedToken });
-  const begin = appended.find(({ eventId }) => eventId === first?.eventId);
-  if (begin !== undefined) await store.logs.prune(roomId, begin.position);
   await store.replicas.drop(roomId);
   return (await store.logs.get(roomId)) ?? log;
 }

@@ -104,8 +104,7 @@ export class RemoteFeed {
     );
     await store.replicas.add(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
     const current = new Set(answer.state.map(({ eventId }) => eventId));
-    await appendRemote(this.#deps, log, fresh, answer.rules, { gap, current, old });
-    if (log.needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp: false });
+    await appendRemote(this.#deps, log, fresh, answer.rules, { gap, current, old, needsCatchUp: false });
     return (await store.logs.get(roomId)) ?? log;
   }
 
@@ -149,14 +148,16 @@ export class RemoteFeed {
     const chain = [...ancestors.missing, event];
     const known = new Set([...ancestors.older, ...chain.map(({ eventId }) => eventId)]);
     const gap = await lastUnlinked(store, log, chain, rules, known);
-    await appendRemote(this.#deps, log, gap === -1 ? chain : chain.slice(gap), rules, { gap: gap !== -1 });
+    await appendRemote(this.#deps, log, gap === -1 ? chain : chain.slice(gap), rules, {
+      gap: gap !== -1,
+      ...(gap === -1 ? {} : { needsCatchUp: true }),
+    });
     if (gap !== -1) {
       metrics.gaps.inc({ outcome: 'left' });
       logger.info(
         { room: roomId, server: origin },
         'events of a peeked room are missing; its state is read anew',
       );
-      await store.logs.setFeed(roomId, { needsCatchUp: true });
     } else if (ancestors.missing.length > 0) metrics.gaps.inc({ outcome: 'filled' });
     return null;
   }

@@ -14,7 +14,7 @@ import { closingReason } from '../rooms/readable.ts';
 import { type NewLogEntry, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 import { closedTail } from './closed-tail.ts';
 import { hiddenAncestors } from './hidden-ancestors.ts';
-import { redactInLog } from './redact-in-log.ts';
+import { prunedByHomeserver } from './pruned-by-homeserver.ts';
 
 /** One long-poll; short enough that a half-open connection is noticed, long enough to cost nothing. */
 const POLL_MS = 25_000;
@@ -130,15 +130,14 @@ export class ResidentFeed {
       entries.push(newEntry(event, now, { shown: true, applied: true }));
     }
     if (entries.length > 0 || feedToken !== log.feedToken || reason !== null) {
+      const amend = await prunedByHomeserver(store, homeserver, log, entries);
       const appended = await store.logs.append(this.roomId, {
         entries,
+        amend,
         ...(feedToken === undefined ? {} : { feedToken }),
         ...(reason === null ? {} : { close: { reason } }),
       });
       metrics.logAppended.inc({ feed: 'resident' }, appended.length);
-    }
-    for (const event of open) {
-      if (event.pdu.type === 'm.room.redaction') await redactInLog(store, homeserver, log, event.pdu);
     }
     if (reason !== null) this.#log.info({ reason }, 'the room is no longer open to peeking; its peeks end');
     return reason === null;

@@ -87,6 +87,15 @@ export interface Append {
   readonly close?: { readonly reason: string };
   /** Remote rooms: the applied state events also replace their key in the replica. */
   readonly intoReplica?: boolean;
+  /**
+   * Events before the first new one are missing: it leaves out a position, and all before it is dropped. So a
+   * reader who had seen everything is behind the log's end like all others, and sees the gap.
+   */
+  readonly afterGap?: boolean;
+  /** What the entries redact: the new JSON of events, wherever log and replica hold them (the entries too). */
+  readonly amend?: readonly { readonly eventId: string; readonly json: string }[];
+  /** As in `RoomLog`. */
+  readonly needsCatchUp?: boolean;
 }
 
 export interface RoomLogStore {
@@ -99,6 +108,7 @@ export interface RoomLogStore {
   all(): Promise<RoomLog[]>;
   /**
    * Gives each entry whose event ID the log does not hold the next position, in order; the others are skipped.
+   * All that `Append` asks for happens with it, or nothing of it.
    * Returns what was really appended. A log that is closed or not there takes nothing: `[]`.
    * Emits a `log` notice when anything was appended or closed.
    */
@@ -109,8 +119,6 @@ export interface RoomLogStore {
   readLast(roomId: string, upTo: number, limit: number): Promise<LogEntry[]>;
   /** Which of these event IDs the log holds, with their positions. */
   positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>>;
-  /** Replaces the stored JSON of an entry (it was redacted). Nothing happens if the log does not hold it. */
-  amend(roomId: string, eventId: string, json: string): Promise<void>;
   /** Changes the feed's own fields. */
   setFeed(
     roomId: string,

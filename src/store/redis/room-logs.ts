@@ -76,11 +76,6 @@ export class RedisRoomLogs implements RoomLogStore {
     return found;
   }
 
-  async amend(roomId: string, eventId: string, json: string): Promise<void> {
-    const { entries, ids } = roomKeys(roomId);
-    await this.#redis.run(scripts.logAmend, [entries, ids], [eventId, json]);
-  }
-
   async setFeed(
     roomId: string,
     change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
@@ -110,14 +105,18 @@ export class RedisRoomLogs implements RoomLogStore {
     opening: readonly (string | number)[],
     append: Append,
   ): Promise<{ appended: LogEntry[]; fields: Map<string, string> }> {
-    const { log, entries, ids, state, stateEvents } = roomKeys(roomId);
-    const values = [opening.length, ...opening, ...flag(append.feedToken), ...flag(append.close?.reason)];
+    const { log, entries, ids, state, stateEvents, auth } = roomKeys(roomId);
+    const amend = (append.amend ?? []).flatMap(({ eventId, json }) => [eventId, json]);
+    const values = [
+      ...[opening.length, ...opening, ...flag(append.feedToken), ...flag(append.close?.reason)],
+      ...[append.afterGap ? '1' : '0', catchUp(append.needsCatchUp), amend.length, ...amend],
+    ];
     for (const entry of append.entries) {
       const replaces = append.intoReplica && entry.applied && entry.stateKey !== null;
       const field = replaces ? stateField(entry.type, entry.stateKey) : '';
       values.push(entry.eventId, encodeEntry(entry), field);
     }
-    const keys = [log, entries, ids, state, stateEvents];
+    const keys = [log, entries, ids, state, stateEvents, auth];
     const [outcome, positions, fields] = asList(await this.#redis.run(scripts.logAppend, keys, values));
     const appended: LogEntry[] = [];
     for (const [index, position] of asList(positions).entries()) {
@@ -135,6 +134,11 @@ export class RedisRoomLogs implements RoomLogStore {
 
 function flag(value: string | undefined): [given: string, value: string] {
   return value === undefined ? ['0', ''] : ['1', value];
+}
+
+function catchUp(value: boolean | undefined): '' | '0' | '1' {
+  if (value === undefined) return '';
+  return value ? '1' : '0';
 }
 
 /** Lua's numbers are doubles; beyond the largest safe integer nothing is counted exactly. */

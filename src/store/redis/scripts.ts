@@ -17,7 +17,6 @@ export const scripts = {
   logAppend: script('log-append'),
   logReadAfter: script('log-read-after'),
   logReadLast: script('log-read-last'),
-  logAmend: script('log-amend'),
   logPrune: script('log-prune'),
   replicaWrite: script('replica-write'),
   replicaStateOf: script('replica-state-of'),

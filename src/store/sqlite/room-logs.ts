@@ -74,11 +74,6 @@ export class SqliteRoomLogs implements RoomLogStore {
     });
   }
 
-  async amend(roomId: string, eventId: string, json: string): Promise<void> {
-    const sql = 'UPDATE log_entries SET json = ? WHERE room_id = ? AND event_id = ?';
-    this.#db.write(() => this.#db.run(sql, json, roomId, eventId));
-  }
-
   async setFeed(
     roomId: string,
     change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
@@ -98,11 +93,7 @@ export class SqliteRoomLogs implements RoomLogStore {
   }
 
   async prune(roomId: string, position: number): Promise<void> {
-    this.#db.write(() => {
-      this.#db.run('DELETE FROM log_entries WHERE room_id = ? AND position < ?', roomId, position);
-      const sql = 'UPDATE room_logs SET tail = max(tail, min(head + 1, ?)) WHERE room_id = ?';
-      this.#db.run(sql, position, roomId);
-    });
+    this.#db.write(() => this.#prune(roomId, position));
   }
 
   async drop(roomId: string): Promise<void> {
@@ -119,19 +110,24 @@ export class SqliteRoomLogs implements RoomLogStore {
     let head = log.head;
     for (const entry of append.entries) {
       if (this.#positionOf(roomId, entry.eventId) !== undefined) continue;
-      head += 1;
+      head += append.afterGap && appended.length === 0 ? 2 : 1;
       this.#insert(roomId, head, entry);
       if (append.intoReplica && entry.applied) replaceState(this.#db, roomId, entry);
       appended.push({ ...entry, position: head });
     }
     this.#db.run(
-      'UPDATE room_logs SET head = ?, feed_token = ?, closed_at = ?, closed_reason = ? WHERE room_id = ?',
+      `UPDATE room_logs SET head = ?, feed_token = ?, needs_catch_up = ?, closed_at = ?, closed_reason = ?
+       WHERE room_id = ?`,
       head,
       append.feedToken ?? log.feed_token,
+      Number(append.needsCatchUp ?? log.needs_catch_up),
       append.close ? head : null,
       append.close?.reason ?? null,
       roomId,
     );
+    const first = appended[0];
+    if (append.afterGap && first !== undefined) this.#prune(roomId, first.position);
+    for (const { eventId, json } of append.amend ?? []) this.#amend(roomId, eventId, json);
     return { appended, changed: appended.length > 0 || append.close !== undefined };
   }
 
@@ -151,6 +147,18 @@ export class SqliteRoomLogs implements RoomLogStore {
       entry.shown ? 1 : 0,
       entry.receivedAt,
     );
+  }
+
+  #prune(roomId: string, position: number): void {
+    this.#db.run('DELETE FROM log_entries WHERE room_id = ? AND position < ?', roomId, position);
+    const sql = 'UPDATE room_logs SET tail = max(tail, min(head + 1, ?)) WHERE room_id = ?';
+    this.#db.run(sql, position, roomId);
+  }
+
+  #amend(roomId: string, eventId: string, json: string): void {
+    for (const table of ['log_entries', 'replica_state', 'replica_auth']) {
+      this.#db.run(`UPDATE ${table} SET json = ? WHERE room_id = ? AND event_id = ?`, json, roomId, eventId);
+    }
   }
 
   #row(roomId: string): LogRow | undefined {

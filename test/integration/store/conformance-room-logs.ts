@@ -133,14 +133,45 @@ export function roomLogConformance(given: Given): void {
       expect(await given.store.logs.positions('!none', ['$a'])).toEqual(new Map());
     });
 
-    test('an entry is amended and the rest of it stays', async () => {
-      await open({ entries: [stateEntry('$a', 'm.room.topic', '')] });
-      await given.store.logs.amend(ROOM, '$a', '{"redacted":true}');
-      await given.store.logs.amend(ROOM, '$none', '{}');
-      await given.store.logs.amend('!none', '$a', '{}');
-      const amended = { ...stateEntry('$a', 'm.room.topic', ''), json: '{"redacted":true}', position: FIRST };
-      expect(await given.store.logs.read(ROOM, 0, 10)).toEqual([amended]);
+    test('a redaction is appended together with what it makes of the events that it names', async () => {
+      const json = '{"redacted":true}';
+      const topic = stateEntry('$topic', 'm.room.topic', '');
+      const member = stateEvent('$member', 'm.room.member', '@a:b');
+      await open({ entries: [topic], intoReplica: true });
+      await given.store.replicas.add(ROOM, [], [member]);
+      const amend = ['$topic', '$member', '$new', '$none'].map((eventId) => ({ eventId, json }));
+      await given.store.logs.append(ROOM, { entries: [entry('$new'), entry('$redaction')], amend });
+      expect(await given.store.logs.read(ROOM, 0, 10)).toEqual([
+        { ...topic, json, position: FIRST },
+        { ...entry('$new'), json, position: FIRST + 1 },
+        { ...entry('$redaction'), position: FIRST + 2 },
+      ]);
+      expect(await given.store.replicas.state(ROOM)).toEqual([
+        { ...stateEvent('$topic', 'm.room.topic', ''), json },
+      ]);
+      expect(await given.store.replicas.event(ROOM, '$member')).toEqual({ ...member, json });
+      expect(await given.store.replicas.event(ROOM, '$none')).toBeNull();
+      await given.store.logs.append('!none', { entries: [], amend });
       expect(await given.store.logs.all()).toHaveLength(1);
+    });
+
+    test('after a gap the first new event leaves out a position, and all before it is dropped', async () => {
+      await open({ entries: [entry('$a'), entry('$b')] });
+      const append = { entries: [entry('$b'), entry('$c'), entry('$d')], afterGap: true, needsCatchUp: true };
+      expect((await given.store.logs.append(ROOM, append)).map((one) => one.position - FIRST)).toEqual([
+        3, 4,
+      ]);
+      const log = { tail: FIRST + 3, head: FIRST + 4, needsCatchUp: true };
+      expect(await given.store.logs.get(ROOM)).toMatchObject(log);
+      expect(await idsAt()).toEqual([
+        [3, '$c'],
+        [4, '$d'],
+      ]);
+      expect(await given.store.logs.positions(ROOM, ['$a', '$b'])).toEqual(new Map());
+      await given.store.logs.append(ROOM, { entries: [entry('$d')], afterGap: true });
+      expect(await given.store.logs.get(ROOM)).toMatchObject(log);
+      await given.store.logs.append(ROOM, { entries: [], needsCatchUp: false });
+      expect(await given.store.logs.get(ROOM)).toMatchObject({ ...log, needsCatchUp: false });
     });
 
     test('the feed of a log changes field by field', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { pduOf } from '../../../src/rooms/log-entries.ts';
+import type { Append } from '../../../src/store/store.ts';
 import { brief, PEER, PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
 import { type BuiltEvent, RoomBuilder, signedEvent } from '../../support/room-builder.ts';
 
@@ -181,6 +182,39 @@ describe('a redaction', () => {
     const [current] = await house.store.replicas.stateOf(room.roomId, [['m.room.topic', '']]);
     expect(current?.eventId).toBe(topic.eventId);
     expect(JSON.stringify(current)).not.toContain('regretted');
+  });
+
+  test('is stored in one step with what it prunes, and so is a gap with the mark that events are missing', async () => {
+    const { house, room } = await peeked();
+    const target = room.message('regretted');
+    await house.ingest(room, [target]);
+    const { logs } = house.store;
+    const append = logs.append.bind(logs);
+    const appended: Append[] = [];
+    logs.append = (roomId, what) => {
+      appended.push(what);
+      return append(roomId, what);
+    };
+    for (const other of ['prune', 'setFeed'] as const) logs[other] = () => Promise.reject(new Error(other));
+    await house.ingest(room, [room.redaction(target.eventId)]);
+    expect(appended).toMatchObject([{ amend: [{ eventId: target.eventId }] }]);
+    givesMissing(house, room, 0);
+    room.message('lost');
+    await house.ingest(room, [room.message('after')]);
+    expect(appended).toMatchObject([{}, { afterGap: true, needsCatchUp: true }]);
+    expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: true });
+  });
+
+  test('and a demotion of its sender in one transaction: what stands before the redaction decides', async () => {
+    const { house, room, entries } = await peeked();
+    room.member('@mod:else.test', 'join');
+    const target = room.message('theirs');
+    const levels = (mod: number) => ({ users: { [room.creator]: 100, '@mod:else.test': mod } });
+    room.state('m.room.power_levels', '', levels(50));
+    room.redaction(target.eventId, '@mod:else.test');
+    room.state('m.room.power_levels', '', levels(0));
+    await house.ingest(room, room.events.slice(-5));
+    expect(bodies(await entries())).not.toContain('theirs');
   });
 
   test('by somebody of another server without the power changes nothing', async () => {

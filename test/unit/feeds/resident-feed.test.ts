@@ -69,6 +69,21 @@ test('a redaction prunes the event in the log, by the homeserver’s word', asyn
   expect(await bodies()).toEqual([undefined, undefined]);
 });
 
+test('a redaction whose pruned event cannot be had is not stored, and tried again', async () => {
+  const { house, room, bodies } = await followed();
+  const target = room.message('regretted');
+  await house.settle();
+  const { feedToken } = await house.log(room.roomId);
+  house.homeserver.event = () => Promise.reject(new HomeserverDown('502'));
+  room.redaction(target.eventId);
+  await house.settle();
+  expect(await bodies()).toEqual(['regretted']);
+  expect((await house.log(room.roomId)).feedToken).toBe(feedToken);
+  house.homeserver.event = async () => ({ ...target.pdu, content: {} });
+  await house.settle(60_000);
+  expect(await bodies()).toEqual([undefined, undefined]);
+});
+
 describe('the end', () => {
   test.each([
     ['m.room.history_visibility', { history_visibility: 'shared' }, 'visibility'],

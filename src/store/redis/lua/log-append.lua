@@ -2,12 +2,15 @@
 -- KEYS  1 log (hash: the log's fields)      2 entries (hash: position -> entry)
 --       3 ids (sorted set: event ID by position)
 --       4 state (hash: state key -> event ID)   5 state events (hash: event ID -> event)
+--       6 auth chain (hash: event ID -> event)
 -- ARGV  1 how many field/value arguments open the log (0: only append), followed by them;
 --       then: '1' and the feed token, or '0' and ''; '1' and the reason to close, or '0' and '';
+--       '1' if events are missing before the first new entry, else '0'; whether the feed needs to catch up:
+--       '1', '0' or '' (as it is); how many arguments amend events, followed by them: event ID, JSON;
 --       then for each entry: event ID, entry, state key in the replica ('' for none)
 -- Reply { outcome, positions (0: held already), the log's fields }; outcome is one of
 --       absent, closed, exists (a log to be opened is there: nothing was changed), opened, appended.
--- The entries, the token, the closing and the replica change together or not at all.
+-- All of it happens together or not at all.
 local opening = tonumber(ARGV[1])
 local outcome = 'appended'
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -29,12 +32,20 @@ end
 local at = opening + 2
 local head = tonumber(redis.call('HGET', KEYS[1], 'head'))
 local positions = {}
-for i = at + 4, #ARGV, 3 do
+local first
+local amending = tonumber(ARGV[at + 6])
+for i = at + 7 + amending, #ARGV, 3 do
   local id, entry, key = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('ZSCORE', KEYS[3], id) then
     positions[#positions + 1] = 0
   else
     head = head + 1
+    if not first then
+      if ARGV[at + 4] == '1' then
+        head = head + 1
+      end
+      first = head
+    end
     positions[#positions + 1] = head
     local position = string.format('%.0f', head)
     redis.call('HSET', KEYS[2], position, entry)
@@ -57,4 +68,35 @@ end
 if ARGV[at + 2] == '1' then
   redis.call('HSET', KEYS[1], 'closedAt', string.format('%.0f', head), 'closedReason', ARGV[at + 3])
 end
+if ARGV[at + 5] ~= '' then
+  redis.call('HSET', KEYS[1], 'needsCatchUp', ARGV[at + 5])
+end
+
+if first and ARGV[at + 4] == '1' then
+  local tail = string.format('%.0f', first)
+  for n = tonumber(redis.call('HGET', KEYS[1], 'tail')), first - 1 do
+    redis.call('HDEL', KEYS[2], string.format('%.0f', n))
+  end
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. tail)
+  redis.call('HSET', KEYS[1], 'tail', tail)
+end
+
+-- The first line of a value, its header, stays.
+local function amend(key, field, json)
+  local value = redis.call('HGET', key, field)
+  if value then
+    local line = string.find(value, '\n', 1, true)
+    redis.call('HSET', key, field, string.sub(value, 1, line) .. json)
+  end
+end
+for i = at + 7, at + 6 + amending, 2 do
+  local id, json = ARGV[i], ARGV[i + 1]
+  local position = redis.call('ZSCORE', KEYS[3], id)
+  if position then
+    amend(KEYS[2], string.format('%.0f', tonumber(position)), json)
+  end
+  amend(KEYS[5], id, json)
+  amend(KEYS[6], id, json)
+end
+
 return { outcome, positions, redis.call('HGETALL', KEYS[1]) }
