@@ -1,5 +1,6 @@
 import { eventIdOf } from '../matrix/event-id.ts';
 import { hasValidContentHash } from '../matrix/hashes.ts';
+import { serverNameOf } from '../matrix/ids.ts';
 import type { Json, JsonObject } from '../matrix/json.ts';
 import { isObject } from '../matrix/json.ts';
 import { checkPdu, type Pdu, requiredSigners, roomIdOf, stripUnsigned } from '../matrix/pdu.ts';
@@ -27,8 +28,8 @@ export class EventRejected extends Error {
 
 /**
  * Whether an event is authentic: its shape and size, its room, its content hash (a wrong one leaves the event
- * in its redacted form), and a valid signature of every server that has to sign it. A key that cannot be had
- * counts as a bad signature. Rejects with `EventRejected` and nothing else.
+ * in its redacted form), and a valid signature of its sender's server and of every other that has to sign it.
+ * A key that cannot be had counts as a bad signature. Rejects with `EventRejected` and nothing else.
  */
 export async function verifyEvent(
   json: Json,
@@ -45,13 +46,25 @@ export async function verifyEvent(
     if (error instanceof EventRejected) throw error;
     throw new EventRejected('shape', error instanceof Error ? error.message : String(error));
   }
-  for (const server of requiredSigners(pdu, room.rules)) {
+  for (const server of signersOf(pdu, room.rules)) {
     if (!(await isSignedBy(pdu, server, room.rules, keys))) {
       throw new EventRejected('signature', `no valid signature of ${server}`);
     }
   }
   if (hasValidContentHash(pdu)) return { eventId, pdu, redacted: false };
   return { eventId, pdu: redact(pdu, room.rules), redacted: true };
+}
+
+/**
+ * Whose signatures are asked for. An invite by third party needs none by the specification, since authorization
+ * looks at what is signed inside it. Authorization is not checked here, so its sender's server has to have signed
+ * it as any other event: which it has, wherever the exchange of such invites was followed.
+ */
+function signersOf(pdu: Pdu, rules: RoomVersionRules): Set<string> {
+  const signers = new Set(requiredSigners(pdu, rules));
+  const sender = serverNameOf(pdu.sender);
+  if (sender !== null) signers.add(sender);
+  return signers;
 }
 
 /** How many signatures of one server are tried: it has one key, or two while it changes them. */

@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest';
+import type { JsonObject } from '../../../src/matrix/json.ts';
+import { requiredSigners } from '../../../src/matrix/pdu.ts';
+import { type EventRejected, verifyEvent } from '../../../src/rooms/verify-event.ts';
+import { RoomBuilder, signedEvent, TestKeyRing } from '../../support/room-builder.ts';
+
+const accepted = (room: RoomBuilder, pdu: JsonObject, keys = new TestKeyRing()) =>
+  verifyEvent(pdu, room, keys).then(
+    () => 'accepted',
+    ({ reason }: EventRejected) => reason,
+  );
+
+describe.each(['1', '3', '10', '12'])('an invite by third party (version %s)', (version) => {
+  const room = new RoomBuilder(version);
+  const content = { membership: 'invite', third_party_invite: { signed: { mxid: '@x:here.test' } } };
+  const { pdu } = room.make({ type: 'm.room.member', stateKey: '@x:here.test', content });
+
+  test('that its sender’s server has signed is taken', async () => {
+    expect(await accepted(room, pdu)).toBe('accepted');
+  });
+
+  test('that carries no signature, or another server’s, is not: authorization is not checked', async () => {
+    if (version !== '1') expect(requiredSigners(pdu, room.rules)).toEqual([]);
+    const { signatures: _, ...bare } = pdu;
+    expect(await accepted(room, { ...bare, signatures: {} })).toBe('signature');
+    expect(await accepted(room, signedEvent(bare, room.rules, 'evil.test'))).toBe('signature');
+  });
+});
+
+test('an event of any other kind is taken with its sender’s server’s signature alone', async () => {
+  const room = new RoomBuilder();
+  const { pdu } = room.message('x');
+  expect(await accepted(room, pdu)).toBe('accepted');
+  const keys = new TestKeyRing();
+  keys.unknown.add('there.test');
+  expect(await accepted(room, pdu, keys)).toBe('signature');
+});
