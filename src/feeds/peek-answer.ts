@@ -1,3 +1,4 @@
+import { serverNameOf } from '../matrix/ids.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
@@ -37,10 +38,19 @@ export class PeekAnswerUnusable extends Error {
   }
 }
 
+/** State without which a room would seem open that is not: what does not verify of it cannot just be left out. */
+const DECISIVE = [
+  'm.room.power_levels',
+  'm.room.history_visibility',
+  'm.room.encryption',
+  'm.room.server_acl',
+] as const;
+
 /**
  * Reads the answer to `PUT /peek` (MSC2444 in the shapes that servers send: `state` and `auth_chain`, with
  * `latest_event` or `messages` or both). What cannot be verified is left out; the answer is refused when the
- * create event, the power levels or the visibility are among it, or the room is not open to peeking.
+ * create event, the power levels, the visibility, the encryption or the ACL are among it, or the room is not open
+ * to peeking.
  */
 export async function readPeekAnswer(
   body: JsonObject,
@@ -69,14 +79,11 @@ export async function readPeekAnswer(
   const visibility = slot('m.room.history_visibility');
   if (create === null)
     throw new PeekAnswerUnusable('invalid', 'the create event is missing or does not verify');
-  if ((create.pdu.content.room_version ?? '1') !== version) {
-    throw new PeekAnswerUnusable('invalid', 'the room version is not that of the create event');
-  }
-  if (slot('m.room.power_levels') === null && hasSlot(given, 'm.room.power_levels')) {
-    throw new PeekAnswerUnusable('invalid', 'the power levels do not verify');
-  }
-  if (visibility === null && hasSlot(given, 'm.room.history_visibility')) {
-    throw new PeekAnswerUnusable('invalid', 'the history visibility does not verify');
+  checkCreate(create, roomId, version, rules);
+  for (const type of DECISIVE) {
+    if (slot(type) === null && hasSlot(given, type)) {
+      throw new PeekAnswerUnusable('invalid', `${type} does not verify`);
+    }
   }
   const refusal = whyNotPeekable({
     visibility: visibility?.pdu ?? null,
@@ -93,6 +100,20 @@ export async function readPeekAnswer(
     authChain,
     recent: readableSince(recent, visibility),
   };
+}
+
+/**
+ * The room ID names its creator's server, or in version 12 is the create event's hash (which verifying has
+ * compared): so nobody else can invent the room.
+ */
+function checkCreate(create: VerifiedEvent, roomId: string, version: string, rules: RoomVersionRules): void {
+  if (create.redacted) throw new PeekAnswerUnusable('invalid', 'the create event does not have its hash');
+  if ((create.pdu.content.room_version ?? '1') !== version) {
+    throw new PeekAnswerUnusable('invalid', 'the room version is not that of the create event');
+  }
+  if (!rules.hashRoomIds && serverNameOf(create.pdu.sender) !== serverNameOf(roomId)) {
+    throw new PeekAnswerUnusable('invalid', 'the room was not created by the server that its ID names');
+  }
 }
 
 /** The renewal interval that is used: within a minute and an hour, whatever the server said. */

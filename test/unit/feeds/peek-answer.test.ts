@@ -3,14 +3,23 @@ import { clampRenewal, type PeekAnswerUnusable, readPeekAnswer } from '../../../
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import type { EventRejected } from '../../../src/rooms/verify-event.ts';
 import { PEER } from '../../support/peeking-house.ts';
-import { RoomBuilder, TestKeyRing } from '../../support/room-builder.ts';
+import { RoomBuilder, signedEvent, TestKeyRing } from '../../support/room-builder.ts';
 
-function read(room: RoomBuilder, answer: JsonObject, rejected: EventRejected[] = []) {
-  return readPeekAnswer(answer, room.roomId, new TestKeyRing(), (error) => rejected.push(error));
+function read(
+  room: RoomBuilder,
+  answer: JsonObject,
+  rejected: EventRejected[] = [],
+  keys = new TestKeyRing(),
+) {
+  return readPeekAnswer(answer, room.roomId, keys, (error) => rejected.push(error));
 }
 
-async function refusal(room: RoomBuilder, answer: JsonObject): Promise<PeekAnswerUnusable['kind']> {
-  const error = await read(room, answer).then(
+async function refusal(
+  room: RoomBuilder,
+  answer: JsonObject,
+  keys = new TestKeyRing(),
+): Promise<PeekAnswerUnusable['kind']> {
+  const error = await read(room, answer, [], keys).then(
     () => null,
     (reason: PeekAnswerUnusable) => reason,
   );
@@ -115,6 +124,47 @@ describe('what is refused', () => {
   ] as const)('%s ⇒ %s', async (_, spoil, kind) => {
     const room = new RoomBuilder();
     expect(await refusal(room, spoil(room.peekAnswer()))).toBe(kind);
+  });
+
+  test.each(['m.room.encryption', 'm.room.server_acl'])(
+    '%s that does not verify, since its sender’s key cannot be had ⇒ refused, not left out',
+    async (type) => {
+      const room = new RoomBuilder();
+      room.state(type, '', { algorithm: 'm.megolm', deny: ['evil.test'] }, '@admin:gone.test');
+      const keys = new TestKeyRing();
+      keys.unknown.add('gone.test');
+      expect(await refusal(room, room.peekAnswer(), keys)).toBe('invalid');
+    },
+  );
+
+  test.each(['1', '3', '10', '11'])(
+    'a room invented in another server’s name (version %s)',
+    async (version) => {
+      const room = new RoomBuilder(version, 'evil.test', 'hq');
+      const invented = room.peekAnswer();
+      const roomId = '!hq:there.test';
+      const moved = (list: unknown) =>
+        (list as JsonObject[]).map(({ signatures: _, hashes: __, ...event }) =>
+          signedEvent({ ...event, room_id: roomId }, room.rules, 'evil.test'),
+        );
+      const state = moved(invented.state);
+      const answer = { ...invented, state, auth_chain: moved(invented.auth_chain) };
+      const error = readPeekAnswer(answer, roomId, new TestKeyRing(), () => {});
+      await expect(error).rejects.toThrow('the room was not created by the server that its ID names');
+    },
+  );
+
+  test('a create event without its content hash', async () => {
+    const room = new RoomBuilder('1');
+    const changed = (list: unknown) =>
+      (list as JsonObject[]).map((event) =>
+        event.type === 'm.room.create'
+          ? { ...event, content: { ...(event.content as object), x: 1 } }
+          : event,
+      );
+    const answer = room.peekAnswer();
+    const spoiled = { ...answer, state: changed(answer.state), auth_chain: changed(answer.auth_chain) };
+    expect(await refusal(room, spoiled)).toBe('invalid');
   });
 
   test.each(['shared', 'invited', 'joined', 'malformed value'])(
