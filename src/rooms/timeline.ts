@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
 
 /** A stretch of a room's log for one device. */
@@ -16,15 +17,20 @@ export interface Stretch {
   readonly end: number;
 }
 
-/** How many entries are read at once; also what a device that has been away for long costs at most at a time. */
+/** How many entries are read at once: other requests have their turn between two pages. */
 const PAGE = 500;
+/**
+ * How many entries before the timeline are looked through for state. A cursor further back, as a token from long
+ * ago or a forged one has it, finds a gap: reading the whole state once costs less than reading a long log.
+ */
+const MOST_BEHIND = 1000;
 
 /** The newest position of the log that a device may be shown. */
 export function readableHead(log: RoomLog): number {
   return log.closed === null ? log.head : Math.min(log.head, log.closed.at);
 }
 
-/** What follows a cursor, up to `limit` events. */
+/** What follows a cursor, up to `limit` events: the newest ones. */
 export async function readOn(
   store: Store,
   log: RoomLog,
@@ -33,16 +39,30 @@ export async function readOn(
   limit: number,
 ): Promise<Stretch> {
   const from = Math.min(after, upTo);
-  const gap = from < log.tail - 1;
-  const entries: LogEntry[] = [];
-  for (let at = Math.max(from, log.tail - 1); at < upTo; ) {
-    const page = (await store.logs.read(log.roomId, at, PAGE)).filter((entry) => entry.position <= upTo);
-    entries.push(...page);
-    const last = page.at(-1);
-    if (last === undefined) break;
-    at = last.position;
+  const entries = await readBack(store, log.roomId, { from, upTo, most: limit + MOST_BEHIND });
+  const reached = (entries[0]?.position ?? upTo + 1) - 1;
+  return cut(entries, { gap: from < reached, start: from, end: upTo, limit });
+}
+
+/** The newest entries of a stretch, at most so many, oldest first. */
+async function readBack(
+  store: Store,
+  roomId: string,
+  stretch: { readonly from: number; readonly upTo: number; readonly most: number },
+): Promise<LogEntry[]> {
+  const pages: LogEntry[][] = [];
+  let left = Math.min(stretch.upTo - stretch.from, stretch.most);
+  for (let at = stretch.upTo; left > 0; ) {
+    if (pages.length > 0) await setImmediate();
+    const held = await store.logs.readLast(roomId, at, Math.min(PAGE, left));
+    const page = held.filter(({ position }) => position > stretch.from);
+    pages.push(page);
+    left -= page.length;
+    const oldest = page[0];
+    if (oldest === undefined || page.length < held.length) break;
+    at = oldest.position - 1;
   }
-  return cut(entries, { gap, start: from, end: upTo, limit });
+  return pages.reverse().flat();
 }
 
 /** The newest events at or below `upTo`: a device's first sight of the room. */

@@ -125,6 +125,48 @@ describe('what follows a cursor', () => {
     );
   });
 
+  test('that is old, forged or beyond reason costs a bounded read: a gap behind the newest events', async () => {
+    const { store, log } = await logOf([
+      { state: 'm.room.name' },
+      ...plain(2000),
+      { state: 'm.room.topic' },
+      ...plain(999),
+    ]);
+    let read = 0;
+    const readLast = store.logs.readLast.bind(store.logs);
+    store.logs.readLast = async (roomId, upTo, limit) => {
+      const entries = await readLast(roomId, upTo, limit);
+      expect(entries.length).toBeLessThanOrEqual(500);
+      read += entries.length;
+      return entries;
+    };
+    const head = (await log()).head;
+    const stretch = ids(await readOn(store, await log(), 99, head, 20));
+    expect(stretch).toMatchObject({
+      state: ['$2001'],
+      limited: true,
+      gap: true,
+      start: head - 20,
+      end: head,
+    });
+    expect(stretch.timeline).toHaveLength(20);
+    expect(read).toBe(1020);
+    expect(ids(await readOn(store, await log(), head - 1020, head, 20))).toMatchObject({ gap: false });
+    expect(ids(await readOn(store, await log(), head - 1021, head, 20))).toMatchObject({ gap: true });
+    expect(ids(await readOn(store, await log(), Number.MIN_SAFE_INTEGER, head, 0))).toMatchObject({
+      gap: true,
+    });
+  });
+
+  test('lets other work have its turn between two pages', async () => {
+    const { store, log } = await logOf(plain(1000));
+    const order: string[] = [];
+    const reading = readOn(store, await log(), 99, 1099, 2000).then(() => order.push('read'));
+    setImmediate(() => order.push('other'));
+    await reading;
+    expect(order).toEqual(['other', 'read']);
+  });
+
   test('a cursor from beyond the head (an older store came back) is at the head', async () => {
     const { store, log } = await logOf(plain(2));
     expect(ids(await readOn(store, await log(), 9_999, 101, 50))).toMatchObject({
