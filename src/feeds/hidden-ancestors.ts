@@ -1,6 +1,7 @@
 import type { Homeserver, ReadEvent } from '../homeserver/homeserver.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { type Pdu, prevEventIds, stripUnsigned } from '../matrix/pdu.ts';
+import { redact } from '../matrix/redaction.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
@@ -9,10 +10,14 @@ import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
 const MOST = 20;
 
 /**
- * Events that the homeserver hides from clients although they are part of the graph (its own dummy events,
- * `m.room.aliases`): they show only as `prev_events` which the log does not hold. Oldest first.
+ * Ancestors that the homeserver does not show in its stream: its own dummy events and `m.room.aliases`, which it
+ * hides from all clients, and whatever was written on a branch where the room was not open, or was not accepted.
+ * They show only as `prev_events` which the log does not hold. Oldest first.
  *
+ * An event is given whole only if the homeserver lets a non-member see it, else redacted, as homeservers give
+ * hidden history to each other: it links the graph and tells nothing. (Of a dummy event that is all there is.)
  * An ancestor that lies before the log began is not wanted; the depth of the log's oldest entry tells.
+ * Rejects with `HomeserverDown`.
  */
 export async function hiddenAncestors(
   store: Store,
@@ -42,7 +47,8 @@ export async function hiddenAncestors(
       if (fetched === null || Number(fetched.depth) <= oldestDepth) continue;
       const pdu = stripUnsigned(fetched);
       if (eventIdOf(pdu, rules) !== id) continue;
-      found.unshift({ eventId: id, pdu });
+      const visible = await homeserver.visibleEvent(log.roomId, id);
+      found.unshift({ eventId: id, pdu: visible === null ? redact(pdu, rules) : pdu });
       wanted.push(...prevEventIds(pdu, rules));
     }
   }

@@ -1,6 +1,8 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { stripUnsigned } from '../matrix/pdu.ts';
+import { redact } from '../matrix/redaction.ts';
+import { roomVersion } from '../matrix/room-versions.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
 
@@ -21,6 +23,8 @@ export async function prunedByHomeserver(
   log: RoomLog,
   arriving: readonly NewLogEntry[],
 ): Promise<{ eventId: string; json: string }[]> {
+  const rules = roomVersion(log.roomVersion);
+  if (rules === undefined) return [];
   const redactions = arriving.filter(({ type, shown }) => type === 'm.room.redaction' && shown);
   const named = new Set(redactions.map((entry) => redactedEventId(pduOf(entry))));
   named.delete(null);
@@ -28,9 +32,17 @@ export async function prunedByHomeserver(
   const held = await store.logs.positions(log.roomId, targets);
   const amend: { eventId: string; json: string }[] = [];
   for (const eventId of targets) {
-    if (!held.has(eventId) && !arriving.some((entry) => entry.eventId === eventId)) continue;
+    const position = held.get(eventId);
+    const entry =
+      position === undefined
+        ? arriving.find((arrived) => arrived.eventId === eventId)
+        : (await store.logs.readLast(log.roomId, position, 1))[0];
+    if (entry?.eventId !== eventId) continue;
     const event = await homeserver.event(eventId);
-    if (event !== null) amend.push({ eventId, json: JSON.stringify(stripUnsigned(event)) });
+    if (event === null) continue;
+    const pdu = stripUnsigned(event);
+    // A hidden one may be held redacted already: it is not given whole because of a redaction that does not count.
+    amend.push({ eventId, json: JSON.stringify(entry.shown ? pdu : redact(pdu, rules)) });
   }
   return amend;
 }

@@ -2,12 +2,18 @@ import { LRUCache } from 'lru-cache';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
-import { stateKeyOf } from '../matrix/pdu.ts';
-import type { RoomLogStore } from '../store/store.ts';
+import { type Pdu, prevEventIds, stateKeyOf } from '../matrix/pdu.ts';
+import { roomVersion } from '../matrix/room-versions.ts';
+import { pduOf } from '../rooms/log-entries.ts';
+import type { LogEntry, RoomLogStore } from '../store/store.ts';
 import { toTarget } from './read-request.ts';
 
 /** Event IDs remembered over all rooms as part of a state that peekers may read. */
 const MOST_IDS = 500_000;
+/** What Synapse joins forward extremities with. */
+const DUMMY = 'org.matrix.dummy_event';
+/** An event has at most 20 `prev_events` (specification, "Size limits" and room versions). */
+const MOST_JOINED = 20;
 /** Types that stand in auth chains (specification, "Auth events selection"). */
 const AUTH_TYPES: ReadonlySet<string> = new Set([
   'm.room.create',
@@ -39,10 +45,32 @@ export class Disclosure {
     this.#logs = logs;
   }
 
-  /** Whether it was world-readable when it was sent. What is in a room's log was, when it got there. */
+  /** Whether it was world-readable when it was sent. What devices are shown of a room's log was. */
   async wasVisible(roomId: string, eventId: string): Promise<boolean> {
-    if ((await this.#logs.positions(roomId, [eventId])).has(eventId)) return true;
+    const entry = await this.#entry(roomId, eventId);
+    if (entry?.shown === true) return true;
+    if (entry?.type === DUMMY) return this.#joinsShown(roomId, entry);
     return (await this.#homeserver.visibleEvent(roomId, eventId)) !== null;
+  }
+
+  /**
+   * The homeserver hides its own dummy events from all clients. One that joins nothing but visible events stands
+   * where the room was open: what would have closed it is the end of the log.
+   */
+  async #joinsShown(roomId: string, dummy: LogEntry): Promise<boolean> {
+    const rules = roomVersion((await this.#logs.get(roomId))?.roomVersion ?? '');
+    if (rules === undefined) return false;
+    const joined = prevEventIds(pduOf(dummy) as Pdu, rules).slice(0, MOST_JOINED + 1);
+    if (joined.length > MOST_JOINED) return false;
+    for (const eventId of joined) if (!(await this.#entry(roomId, eventId))?.shown) return false;
+    return true;
+  }
+
+  async #entry(roomId: string, eventId: string): Promise<LogEntry | undefined> {
+    const position = (await this.#logs.positions(roomId, [eventId])).get(eventId);
+    if (position === undefined) return undefined;
+    const [entry] = await this.#logs.readLast(roomId, position, 1);
+    return entry?.eventId === eventId ? entry : undefined;
   }
 
   async goesOutWhole(roomId: string, eventId: string, pdu: JsonObject): Promise<boolean> {

@@ -50,6 +50,29 @@ test('events that the homeserver hides from clients are fetched as prev_events, 
   ]);
 });
 
+test('an unknown ancestor that a non-member may not see enters the log redacted, and stays so', async () => {
+  const { house, room, entries, bodies } = await followed();
+  const secret = room.message('written while the room was shared');
+  house.homeserver.invisible.add(secret.eventId);
+  room.message('after');
+  await house.settle();
+  expect((await entries())[0]).toMatchObject({ eventId: secret.eventId, shown: false });
+  expect(await bodies()).toEqual([undefined, 'after']);
+  room.redaction(secret.eventId, '@nobody:else.test');
+  await house.settle();
+  expect(await bodies()).toEqual([undefined, 'after', undefined]);
+});
+
+test('whether an unknown ancestor is visible cannot be asked: nothing is stored, and it is tried again', async () => {
+  const { house, room, bodies } = await followed();
+  const secret = room.message('secret');
+  house.homeserver.invisible.add(secret.eventId);
+  house.homeserver.visibleEvent = () => Promise.reject(new HomeserverDown('502'));
+  room.message('after');
+  await house.settle();
+  expect(await bodies()).toEqual([]);
+});
+
 test('ancestors from before the log began are not fetched into it', async () => {
   const { house, room, entries } = await followed(60);
   const old = room.events[3]?.eventId ?? '';

@@ -3,6 +3,7 @@ import { PeerReads } from '../../../src/inbound-peeks/peer-reads.ts';
 import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { roomVersion } from '../../../src/matrix/room-versions.ts';
+import { newEntry } from '../../../src/rooms/log-entries.ts';
 import { House, PEER, ROOM } from './house.ts';
 
 const V1 = '/_matrix/federation/v1';
@@ -72,6 +73,30 @@ describe('event', () => {
       expect(contents(answer?.pdus)).toEqual([content]);
       house.homeserver.events.delete(id);
     }
+  });
+
+  test('an event that the log holds hidden is not visible for that; a dummy event that joins shown ones is', async () => {
+    const shown = event('shown', false);
+    const secret = event('secret', false);
+    const dummy = (...prev: string[]) =>
+      event('', false, { type: 'org.matrix.dummy_event', content: {}, prev_events: prev });
+    const [open, closed, lost] = [dummy(shown.id), dummy(shown.id, secret.id), dummy('$not in the log')];
+    const entries = [shown, secret, open, closed, lost].map(({ id, pdu }) =>
+      newEntry({ eventId: id, pdu, replaces: null }, 0, { shown: id === shown.id, applied: false }),
+    );
+    await house.store.logs.append(ROOM, { entries });
+    for (const [{ id, pdu }, content] of [
+      [shown, { body: 'shown' }],
+      [secret, {}],
+    ] as const) {
+      const path = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+      expect(contents((await serve('GET', path))?.pdus)).toEqual([content]);
+    }
+    const stateAt = (id: string) =>
+      serve('GET', script(`${V1}/state_ids/${room}?event_id=${encodeURIComponent(id)}`, { pdu_ids: [] }));
+    expect(await stateAt(open.id)).toEqual({ pdu_ids: [] });
+    for (const { id } of [secret, closed, lost])
+      await expect(stateAt(id)).rejects.toMatchObject({ status: 403 });
   });
 
   test('state that is older than the opening of the room goes out whole, replaced state does not', async () => {
