@@ -178,6 +178,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     logger,
   });
   const peekingSync = new PeekingSync({
+    homeserver,
     forwarder,
     race,
     joins: new Joins(store, peeking),
@@ -201,6 +202,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
   const peekingSwitch = new PeekingSwitch();
   const watch = new HomeserverWatch({ probe: () => homeserver.probe(), peekingSwitch, clock, logger });
   const handle = createRouteTable({
+    homeserver,
     forwarder,
     passThrough,
     sync,

@@ -1,5 +1,6 @@
 import type { HeldSyncs } from '../client-sync/held-syncs.ts';
 import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { HomeserverReport } from '../homeserver/probe.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -13,6 +14,8 @@ export interface HealthDeps {
   readonly held: HeldSyncs;
   readonly peekingSwitch: PeekingSwitch;
   readonly readerReady: () => boolean;
+  /** What the homeserver says of itself, a few seconds old at most. */
+  readonly report: () => Promise<HomeserverReport | null>;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly version: string;
@@ -25,10 +28,14 @@ export interface Health {
   readonly version: string;
   readonly uptime_seconds: number;
   readonly homeserver: {
+    readonly reachable: boolean;
+    readonly version: string | null;
+    /** Whether peeking is switched on; it stays so while the homeserver is away for a moment. */
     readonly peeking: boolean;
+    /** Whether its own rooms can be read for peekers. */
+    readonly reader: boolean;
     readonly problem?: string;
     readonly advice?: string;
-    readonly reader: boolean;
   };
   readonly store: { readonly kind: string; readonly up: boolean; readonly problem?: string };
   readonly feeds: {
@@ -50,12 +57,13 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   const storeProblem = await problemOf(store.ping());
   const counts = storeProblem === null ? await countPeeks(store) : { device: null, inbound: null };
   const feeds = residentFeeds.status();
-  const off = peekingSwitch.off;
+  const report = await deps.report();
+  const problem = problemOfHomeserver(peekingSwitch.off, report);
   const reader = deps.readerReady();
   const degraded = !reader || feeds.troubled.length > 0;
 
   metrics.storeUp.set(storeProblem === null ? 1 : 0);
-  metrics.homeserverUp.set(off === null ? 1 : 0);
+  metrics.homeserverUp.set(problem === null && report?.reachable === true ? 1 : 0);
   metrics.feedsRunning.set({ feed: 'resident' }, feeds.running);
   metrics.feedsRunning.set({ feed: 'remote' }, outbound.count);
   metrics.outboundPeeks.set(outbound.count);
@@ -63,19 +71,15 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
 
   return {
-    status: off !== null || storeProblem !== null ? 'red' : degraded ? 'degraded' : 'ok',
+    status: problem !== null || storeProblem !== null ? 'red' : degraded ? 'degraded' : 'ok',
     version: deps.version,
     uptime_seconds: Math.round((deps.clock.now() - deps.startedAt) / 1000),
     homeserver: {
-      peeking: off === null,
-      ...(off === null ? {} : { problem: off.reason, advice: off.advice }),
-      ...(reader || off !== null
-        ? {}
-        : {
-            advice:
-              "Peeking into this homeserver's own rooms is off: set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN).",
-          }),
+      reachable: report?.reachable === true,
+      version: report?.version ?? null,
+      peeking: peekingSwitch.on,
       reader,
+      ...(problem ?? (reader ? {} : NO_READER)),
     },
     store: {
       kind: store.kind,
@@ -86,6 +90,21 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
     peeks: { ...counts, outbound: outbound.count },
     held_syncs: deps.held.count,
   };
+}
+
+const NO_READER = {
+  advice:
+    "Peeking into this homeserver's own rooms is off: set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN).",
+};
+
+/** Why peeking is off, or why it cannot work just now. */
+function problemOfHomeserver(
+  off: PeekingSwitch['off'],
+  report: HomeserverReport | null,
+): { problem: string; advice: string } | null {
+  const found = report?.problem;
+  if (found && found.kind !== 'no-reader') return { problem: found.reason, advice: found.advice };
+  return off === null ? null : { problem: off.reason, advice: off.advice };
 }
 
 async function countPeeks(store: Store): Promise<{ device: number | null; inbound: number | null }> {

@@ -7,6 +7,8 @@ const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 10_000;
 /** While all is well the homeserver is looked at again after this time. */
 const AGAIN_MS = 60_000;
+/** `/health` is content with a report of this age. */
+const FRESH_MS = 5_000;
 
 /**
  * Waits for the homeserver, and looks again from time to time: peeking is on while it answers with the name and
@@ -21,6 +23,7 @@ export class HomeserverWatch {
   /** It has answered at least once, whatever it said. */
   heard = false;
   report: HomeserverReport | null = null;
+  #reportedAt = Number.NEGATIVE_INFINITY;
 
   constructor(deps: {
     probe: () => Promise<HomeserverReport>;
@@ -47,14 +50,25 @@ export class HomeserverWatch {
     }
   }
 
+  /** The newest report, asked for anew when it is older than a few seconds. */
+  async fresh(): Promise<HomeserverReport | null> {
+    if (this.#clock.now() - this.#reportedAt > FRESH_MS) this.#note(await this.#probe());
+    return this.report;
+  }
+
   stop(): void {
     this.#abort.abort();
   }
 
-  async #look(turnedOn: () => Promise<void>): Promise<boolean> {
-    const report = await this.#probe();
+  #note(report: HomeserverReport): HomeserverReport {
     this.report = report;
+    this.#reportedAt = this.#clock.now();
     if (report.reachable) this.heard = true;
+    return report;
+  }
+
+  async #look(turnedOn: () => Promise<void>): Promise<boolean> {
+    const report = this.#note(await this.#probe());
     const { problem } = report;
     const fatal = problem !== null && problem.kind !== 'no-reader';
     if (fatal) {

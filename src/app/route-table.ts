@@ -8,6 +8,7 @@ import type { SyncHandler } from '../client-sync/sync-handler.ts';
 import type { SendTap } from '../federation-api/send-tap.ts';
 import type { PassThrough } from '../forward/pass-through.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
+import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
@@ -15,6 +16,7 @@ import type { PeekingSwitch } from './peeking-switch.ts';
 import { requestLog } from './request-log.ts';
 
 export interface RouteTableDeps {
+  readonly homeserver: Pick<Homeserver, 'forget'>;
   readonly forwarder: RawForwarder;
   readonly passThrough: PassThrough;
   readonly sync: SyncHandler;
@@ -29,8 +31,12 @@ export interface RouteTableDeps {
 }
 
 const SYNC = /^\/_matrix\/client\/(?:r0|v3|unstable)\/sync$/;
+/** After these, tokens that were good may be so no longer. */
+const ENDS_SESSIONS =
+  /^\/_matrix\/client\/(?:r0|v1|v3|unstable)\/(?:logout|logout\/all|devices\/[^/]+|delete_devices|account\/(?:deactivate|password))$/;
 const SEND = /^\/_matrix\/federation\/v1\/send\/[^/]+$/;
 const FEDERATION = '/_matrix/federation/';
+const PEEKS = '/_matrix/federation/v1/peek/';
 const PEEKED =
   /^\/_matrix\/federation\/v1\/(?:peek|event|state|state_ids|event_auth|backfill|get_missing_events)\//;
 
@@ -39,7 +45,10 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
   const { forwarder, passThrough, peekingSwitch } = deps;
   const log = requestLog(deps.logger, deps.clock, deps.random);
   const clientApp = ownApp([log, deps.clientRouter], (req, res) => passThrough.handle(req, res));
-  const federationApp = ownApp([deps.federationRouter], (req, res) => void forwarder.forward(req, res));
+  const federationApp = ownApp(
+    [forPeeks(log), deps.federationRouter],
+    (req, res) => void forwarder.forward(req, res),
+  );
 
   return (req, res) => {
     const url = req.url ?? '/';
@@ -59,6 +68,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
       if (req.method === 'GET' && path === '/_matrix/client/versions')
         return void answerVersions(req, res, forwarder);
     }
+    if (req.method !== 'GET' && ENDS_SESSIONS.test(path)) forgetAfter(res, deps.homeserver);
     deps.joinWatch.see(req, res);
     req.url = withHomeserverTokens(url);
     passThrough.handle(req, res);
@@ -76,4 +86,14 @@ function ownApp(
   app.use(...handlers);
   app.use((req, res) => otherwise(req, res));
   return app;
+}
+
+/** Reads pass by in great numbers, and nearly all of them are the homeserver's. */
+function forPeeks(handler: express.RequestHandler): express.RequestHandler {
+  return (req, res, next) => (req.originalUrl.startsWith(PEEKS) ? handler(req, res, next) : next());
+}
+
+/** Whose token it was is the homeserver's to know: everybody is asked for once more. */
+function forgetAfter(res: ServerResponse, homeserver: Pick<Homeserver, 'forget'>): void {
+  res.once('close', () => homeserver.forget(null));
 }

@@ -35,6 +35,7 @@ export async function serve(config: Config): Promise<number> {
     readHealth({
       ...context,
       readerReady: () => context.homeserver.readerReady(),
+      report: () => watch.fresh(),
       clock,
       version,
       startedAt,

@@ -4,11 +4,11 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { callerOf, forwardedFor, rawQuery } from '../client-sync/sync-request.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
-import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
+import type { Homeserver } from '../homeserver/homeserver.ts';
 import { isServerName } from '../matrix/ids.ts';
 import { isObject, JsonError, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
-import type { Peeking } from '../peeking/peeking.ts';
+import type { Peeker, Peeking } from '../peeking/peeking.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import { sendFailure } from './errors.ts';
@@ -41,14 +41,14 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
   const unpeekLimiter = new RateLimiterMemory({ points: deps.rate.count * UNPEEKS_PER_PEEK, duration });
   const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
 
-  const route = (
-    path: RegExp,
-    handle: (req: Request, who: Identity, room: string) => Promise<JsonObject>,
-  ) => {
+  const route = (path: RegExp, handle: (req: Request, who: Peeker, room: string) => Promise<JsonObject>) => {
     return async (req: Request, res: Response): Promise<void> => {
       try {
-        const who = await deps.homeserver.whoami(callerOf(req, forwardedFor(req, deps.trusted)));
-        const answer = await handle(req, who, roomOf(req, path));
+        const caller = callerOf(req, forwardedFor(req, deps.trusted));
+        // Rare and worth a question: a token that was logged out elsewhere starts and ends nothing.
+        deps.homeserver.forget(caller);
+        const who = await deps.homeserver.whoami(caller);
+        const answer = await handle(req, { ...who, caller }, roomOf(req, path));
         res.writeHead(200, [...CORS_HEADERS, 'Content-Type', 'application/json']);
         res.end(JSON.stringify(answer));
       } catch (error) {

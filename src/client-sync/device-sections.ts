@@ -2,6 +2,7 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Logger } from '../platform/log.ts';
 import { readableHead, readNewest, readOn, type Stretch } from '../rooms/timeline.ts';
 import { type DevicePeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
+import { isTold, toldMark } from './endings.ts';
 import type { SyncFilter } from './filter.ts';
 import { wantsRoom } from './filter.ts';
 import type { RoomSections } from './room-sections.ts';
@@ -110,11 +111,13 @@ export class DeviceSectionReader {
     return stretch;
   }
 
-  /** An ended peek is told once, with what it was still owed, to a device whose token shows that it had it. */
+  /** An ended peek is told once, with what it was still owed. */
   async #ended(peek: DevicePeek, request: SectionRequest, into: DeviceSections): Promise<void> {
-    const at = request.read?.get(peek.instance);
-    if (at === undefined || peek.ended === null) return;
+    const known = request.read?.get(peek.instance);
+    if (peek.ended === null || request.read === null || isTold(peek, known)) return;
     if (peek.ended.reason === 'joined') return;
+    if (known === undefined) into.read.set(peek.instance, toldMark(peek.ended));
+    const at = known ?? peek.initial?.from ?? peek.ended.position;
     if (!request.filter.includeLeave && !wantsRoom(request.filter, peek.roomId)) return;
     into.told.set(peek.roomId, peek.instance);
     const log = await this.#store.logs.get(peek.roomId);

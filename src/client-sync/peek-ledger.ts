@@ -2,6 +2,7 @@ import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { Peeking } from '../peeking/peeking.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { DevicePeek, Store } from '../store/store.ts';
+import { isTold } from './endings.ts';
 
 /** Which peeks a request without `since` cancels: those a later request has shown to be delivered, all, or none. */
 export type SincelessSync = 'delivered' | 'all' | 'none';
@@ -40,12 +41,19 @@ export class PeekLedger {
     for (const peek of await this.#devicePeeks.of(device)) {
       if (read === null) await this.#withoutSince(peek);
       else if (peek.ended !== null) {
-        if (!read.has(peek.instance)) await this.#store.devicePeeks.remove(peek);
+        await this.#ended(peek, read.get(peek.instance));
         continue;
       } else await this.#withSince(peek, read.has(peek.instance));
       if (peek.ended === null && now - peek.seenAt >= SEEN_EVERY_MS) {
         await this.#store.devicePeeks.update(peek, { seenAt: now });
       }
+    }
+  }
+
+  async #ended(peek: DevicePeek, at: number | undefined): Promise<void> {
+    if (isTold(peek, at)) await this.#store.devicePeeks.remove(peek);
+    else if (at !== undefined && !peek.delivered) {
+      await this.#store.devicePeeks.update(peek, { delivered: true });
     }
   }
 

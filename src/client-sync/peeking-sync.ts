@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Device } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
+import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { Logger } from '../platform/log.ts';
 import { decoded } from './content-coding.ts';
 import type { DeviceSections } from './device-sections.ts';
@@ -15,6 +16,7 @@ import type { UpstreamPolls } from './upstream-polls.ts';
 
 export interface PeekingSyncDeps {
   readonly forwarder: RawForwarder;
+  readonly homeserver: Pick<Homeserver, 'forget'>;
   readonly race: SyncRace;
   readonly joins: Joins;
   readonly polls: UpstreamPolls;
@@ -43,13 +45,18 @@ export class PeekingSync {
     device: Device,
     started?: { answer: Promise<WholeResponse>; abort: AbortController },
   ): Promise<void> {
-    const { polls, held, race } = this.#deps;
+    const { polls, held, race, homeserver } = this.#deps;
     const key = pollKey(device, request);
     let joined = true;
     const poll = polls.join(key, request.timeoutMs > 0, (signal) => {
       joined = false;
       return this.#poll(req, request, signal, started);
     });
+    if (joined && started !== undefined) {
+      // Asked before it was known that an earlier poll asks the same.
+      started.answer.catch(() => undefined);
+      started.abort.abort();
+    }
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
     const place = held.hold(res, null);
@@ -65,6 +72,7 @@ export class PeekingSync {
       });
       if (outcome.kind === 'answer') {
         polls.take(key, poll);
+        if (outcome.answer.status === 401) homeserver.forget(callerOf(req, null));
         await this.#merged(res, outcome.answer, outcome.sections, read, device, hash);
         return;
       }

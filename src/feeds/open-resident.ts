@@ -8,6 +8,8 @@ import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
 const RETRY_MS = 10_000;
+/** A device that syncs has been told of the end by then; for one that does not, the room is not kept shut. */
+const OWED_TO_DEVICES_MS = 60_000;
 
 /**
  * Opens the log of a room that our homeserver is in, or returns the one there. Its first entries are the
@@ -22,7 +24,7 @@ export async function openResident(
 ): Promise<RoomLog> {
   const held = await store.logs.get(roomId);
   if (held?.closed === null && held.feed === 'resident') return held;
-  if (held !== null && held.closed !== null) await dropClosed(store, roomId);
+  if (held !== null && held.closed !== null) await dropClosed(store, roomId, now);
 
   const present = await homeserver.follow(roomId, null, {
     timeoutMs: 0,
@@ -68,9 +70,12 @@ async function becomeResident(
 }
 
 /** The log of a room that was closed and is open again makes room for a new one, once all that it owes is sent. */
-async function dropClosed(store: Store, roomId: string): Promise<void> {
-  const owed = (await store.inboundPeeks.cursors()).some((cursor) => cursor.roomId === roomId);
-  if (owed)
+async function dropClosed(store: Store, roomId: string, now: number): Promise<void> {
+  const toServers = (await store.inboundPeeks.cursors()).some((cursor) => cursor.roomId === roomId);
+  const toDevices = (await store.devicePeeks.all()).some(
+    (peek) => peek.roomId === roomId && peek.ended !== null && now - peek.ended.at < OWED_TO_DEVICES_MS,
+  );
+  if (toServers || toDevices)
     throw new MatrixError(503, 'M_UNKNOWN', 'The room has just been closed; try again', {
       retry_after_ms: RETRY_MS,
     });

@@ -18,6 +18,10 @@ export interface Homeserver {
   whoami(caller: Caller): Promise<Identity>;
   /** What `whoami` said of this caller a short while ago; null when that is not known (any more). */
   remembered(caller: Caller): Identity | null;
+  /** After a 401 or a logout: what is remembered of this caller (null: of anybody) no longer holds. */
+  forget(caller: Caller | null): void;
+  /** The rooms that the caller has joined. Rejects with `HomeserverRefusal` and `HomeserverDown`. */
+  joinedRooms(caller: Caller): Promise<string[]>;
   /** The user's stored filter. Rejects with `HomeserverRefusal`. */
   filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject>;
   /** Resolves an alias, remote ones too; null when there is no such alias. */

@@ -45,9 +45,17 @@ export class Identities {
     return known !== undefined && this.#clock.now() < known.until ? known.identity : null;
   }
 
-  /** After a 401 or a logout: the next `whoami` asks again. */
-  forget(caller: Caller): void {
-    this.#known.delete(keyOf(caller));
+  /** After a 401 or a logout: the next `whoami` asks again. Null: whoever it is of. */
+  forget(caller: Caller | null): void {
+    if (caller === null) this.#known.clear();
+    else this.#known.delete(keyOf(caller));
+  }
+
+  async joinedRooms(caller: Caller): Promise<string[]> {
+    const { joined_rooms: rooms } = objectOf(
+      await this.#api.send(requestOf(caller, '/_matrix/client/v3/joined_rooms')),
+    );
+    return Array.isArray(rooms) ? rooms.filter((room) => typeof room === 'string') : [];
   }
 
   /** Rejects with `HomeserverRefusal` and `HomeserverDown`. */

@@ -112,9 +112,12 @@ export class SynapseHomeserver implements Homeserver {
     return this.#identities.remembered(caller);
   }
 
-  /** After a 401 or a logout with these credentials: what is remembered of them no longer holds. */
-  forget(caller: Caller): void {
+  forget(caller: Caller | null): void {
     this.#identities.forget(caller);
+  }
+
+  joinedRooms(caller: Caller): Promise<string[]> {
+    return this.#identities.joinedRooms(caller);
   }
 
   filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject> {

@@ -1,7 +1,7 @@
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
-import { type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
+import { type Caller, type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
 import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
 import { isObject } from '../matrix/json.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
@@ -25,6 +25,11 @@ export interface PeekingDeps {
   readonly logger: Logger;
 }
 
+/** Who peeks, and the credentials to ask the homeserver with in their name. */
+export interface Peeker extends Identity {
+  readonly caller: Caller;
+}
+
 /** The stories of a client: it peeks into a room, and stops. Rejections are `MatrixError`s, as MSC2753 has them. */
 export class Peeking {
   readonly #deps: PeekingDeps;
@@ -38,7 +43,7 @@ export class Peeking {
 
   /** Starts or renews a peek; `servers` are those the client named, best first. */
   async peek(
-    who: Identity,
+    who: Peeker,
     roomIdOrAlias: string,
     servers: readonly string[],
   ): Promise<{ roomId: string; expiresAt: number }> {
@@ -87,7 +92,7 @@ export class Peeking {
     return { roomId: found.roomId, known: found.servers };
   }
 
-  async #open(who: Identity, roomId: string, candidates: readonly string[]): Promise<RoomLog> {
+  async #open(who: Peeker, roomId: string, candidates: readonly string[]): Promise<RoomLog> {
     const { homeserver, residentFeeds, outbound } = this.#deps;
     if (homeserver.readerReady()) {
       const visibility = await this.#ownVisibility(roomId);
@@ -99,11 +104,16 @@ export class Peeking {
           });
         }
         if (membership === 'resident') {
+          if ((await homeserver.joinedRooms(who.caller)).includes(roomId)) refuseMember('join');
           throw new MatrixError(403, 'M_FORBIDDEN', 'The history of this room is not world-readable');
         }
       } else {
-        await this.#checkResident(who, roomId, visibility);
-        return residentFeeds.open(roomId);
+        await this.#checkMember(who, roomId);
+        await this.#checkOpen(roomId);
+        const log = await residentFeeds.open(roomId);
+        // Again now that the feed has its place: what closes the room from here on, the feed sees.
+        await this.#checkOpen(roomId);
+        return log;
       }
     }
     const log = await outbound.subscribe(roomId, candidates);
@@ -121,19 +131,19 @@ export class Peeking {
     }
   }
 
-  async #checkResident(
-    who: Identity,
-    roomId: string,
-    visibility: Awaited<ReturnType<Homeserver['stateEvent']>>,
-  ): Promise<void> {
+  async #checkMember(who: Identity, roomId: string): Promise<void> {
+    const member = await this.#deps.homeserver.stateEvent(roomId, 'm.room.member', who.userId);
+    refuseMember(isObject(member?.content) ? member.content.membership : undefined);
+  }
+
+  async #checkOpen(roomId: string): Promise<void> {
     const { homeserver } = this.#deps;
-    const [encryption, member] = await Promise.all([
+    const [visibility, encryption] = await Promise.all([
+      homeserver.stateEvent(roomId, 'm.room.history_visibility', ''),
       homeserver.stateEvent(roomId, 'm.room.encryption', ''),
-      homeserver.stateEvent(roomId, 'm.room.member', who.userId),
     ]);
     const refusal = whyNotPeekable({ visibility, encryption });
     if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
-    refuseMember(isObject(member?.content) ? member.content.membership : undefined);
   }
 
   async #checkRemote(who: Identity, roomId: string): Promise<void> {

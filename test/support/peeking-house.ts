@@ -18,7 +18,7 @@ import type { Identity } from '../../src/homeserver/homeserver.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import type { JsonObject } from '../../src/matrix/json.ts';
 import { OutboundPeeks } from '../../src/outbound-peeks/outbound-peeks.ts';
-import { Peeking } from '../../src/peeking/peeking.ts';
+import { type Peeker, Peeking } from '../../src/peeking/peeking.ts';
 import { Residency } from '../../src/peeking/residency.ts';
 import { RoomReaders } from '../../src/peeking/room-readers.ts';
 import { Sweeps } from '../../src/peeking/sweeps.ts';
@@ -37,11 +37,20 @@ export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
 export const EXPIRE_AFTER = 7 * DAY;
 export const PEER = 'there.test';
-export const ALICE: Identity = { userId: '@alice:here.test', deviceId: 'PHONE', isGuest: false };
+export const ALICE: Peeker = {
+  userId: '@alice:here.test',
+  deviceId: 'PHONE',
+  isGuest: false,
+  caller: { authorization: 'Bearer alice', query: '', userAgent: null, forwardedFor: null },
+};
 
 export interface HouseOptions {
   readonly perDevice?: number;
   readonly sincelessSync?: SincelessSync;
+  /** Default: SQLite in memory. */
+  readonly store?: Store;
+  /** Resolves when what the store was asked has come to rest; see `ManualClock`. */
+  readonly settled?: () => Promise<void>;
 }
 
 /**
@@ -72,9 +81,8 @@ export class PeekingHouse {
   readonly joins: Joins;
 
   static async open(options: HouseOptions = {}): Promise<PeekingHouse> {
-    const clock = new ManualClock(Date.UTC(2026, 5, 1));
-    const logger = pino({ level: 'silent' });
-    const store = await openStore({ redisUrl: null, dataDir: ':memory:', clock, logger });
+    const clock = new ManualClock(Date.UTC(2026, 5, 1), options.settled);
+    const store = options.store ?? (await storeInMemory(clock));
     onTestFinished(() => store.close());
     return PeekingHouse.on(store, clock, options);
   }
@@ -161,8 +169,8 @@ export class PeekingHouse {
     return builder;
   }
 
-  async peek(roomId: string, who = ALICE, servers: readonly string[] = [PEER]): Promise<void> {
-    await this.peeking.peek(who, roomId, servers);
+  async peek(roomId: string, who: Identity = ALICE, servers: readonly string[] = [PEER]): Promise<void> {
+    await this.peeking.peek({ caller: ALICE.caller, ...who }, roomId, servers);
     await this.settle();
   }
 
@@ -190,13 +198,18 @@ export class PeekingHouse {
   }
 }
 
+function storeInMemory(clock: ManualClock): Promise<Store> {
+  const logger = pino({ level: 'silent' });
+  return openStore({ redisUrl: null, dataDir: ':memory:', clock, logger });
+}
+
 /** A device as its syncs see it: books and reads as `/sync` does, and keeps the position of its token. */
 export class TestDevice {
   read: ReadonlyMap<number, number> | null = null;
   readonly who: Identity;
   readonly #house: PeekingHouse;
 
-  constructor(house: PeekingHouse, who = ALICE) {
+  constructor(house: PeekingHouse, who: Identity = ALICE) {
     this.#house = house;
     this.who = who;
   }

@@ -5,6 +5,7 @@ import {
   type Identity,
   NotReadable,
   type ReadEvent,
+  type RoomSnapshot,
 } from '../../src/homeserver/homeserver.ts';
 import type { JsonObject } from '../../src/matrix/json.ts';
 import type { Pdu } from '../../src/matrix/pdu.ts';
@@ -53,6 +54,15 @@ export class RoomHomeserver implements Homeserver {
 
   readerReady(): boolean {
     return this.ready;
+  }
+
+  forget(_caller: Caller | null): void {
+    this.#called('forget');
+  }
+
+  async joinedRooms(_caller: Caller): Promise<string[]> {
+    this.#called('joinedRooms');
+    return [];
   }
 
   async whoami(caller: Caller): Promise<Identity> {
@@ -161,9 +171,25 @@ export class RoomHomeserver implements Homeserver {
     return null;
   }
 
-  extremities = unscripted;
+  async extremities(roomId: string) {
+    this.#called('extremities');
+    const { builder } = this.#present(roomId);
+    return { roomVersion: builder.version, eventIds: [builder.latest.eventId] };
+  }
+
+  async snapshot(roomId: string): Promise<RoomSnapshot> {
+    this.#called('snapshot');
+    const { version, currentState, authChain, latest } = this.#present(roomId).builder;
+    return {
+      roomVersion: version,
+      state: currentState.map(({ pdu }) => pdu),
+      authChain: authChain.map(({ pdu }) => pdu),
+      latest: latest.pdu,
+      latestId: latest.eventId,
+    };
+  }
+
   stateBefore = unscripted;
-  snapshot = unscripted;
   selfRequest = unscripted;
   notaryKeys = unscripted;
   ownKeys = unscripted;

@@ -22,6 +22,7 @@ async function healthy() {
       peekingSwitch,
       held: new HeldSyncs(),
       readerReady: () => house.homeserver.ready,
+      report: async () => ({ reachable: true, problem: null, groupsFieldAccepted: true, version: 'Test 1' }),
       version: '1.2.3',
       startedAt,
     });
@@ -64,7 +65,7 @@ describe('health', () => {
       status: 'ok',
       version: '1.2.3',
       uptime_seconds: 90,
-      homeserver: { peeking: true, reader: true },
+      homeserver: { reachable: true, version: 'Test 1', peeking: true, reader: true },
       store: { kind: 'sqlite', up: true },
       feeds: { resident: expect.any(Number), remote: 1, troubled: [] },
       peeks: { device: 2, inbound: 0, outbound: 1 },

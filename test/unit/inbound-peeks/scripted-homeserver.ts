@@ -123,6 +123,8 @@ export class ScriptedHomeserver implements Homeserver {
   follow = unscripted;
   context = unscripted;
   whoami = unscripted;
+  forget = (): void => {};
+  joinedRooms = unscripted;
   filter = unscripted;
   resolveAlias = unscripted;
   notaryKeys = unscripted;
