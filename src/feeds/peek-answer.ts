@@ -2,10 +2,12 @@ import { serverNameOf } from '../matrix/ids.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { KeyRing } from '../remote-servers/remote-servers.ts';
 import { closingReason, whyNotPeekable } from '../rooms/readable.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
+import { gatherKeys } from './answer-keys.ts';
 
 /** More than the largest public rooms have; beyond it an answer is not looked at. */
 const MOST_EVENTS = 200_000;
@@ -38,6 +40,15 @@ export class PeekAnswerUnusable extends Error {
   }
 }
 
+export interface PeekAnswerReading {
+  readonly keys: KeyRing;
+  readonly clock: Clock;
+  /** Told of each event that is left out. */
+  readonly rejected: (reason: EventRejected) => void;
+  /** Nobody wants the answer any more. */
+  readonly signal?: AbortSignal;
+}
+
 /** State without which a room would seem open that is not: what does not verify of it cannot just be left out. */
 const DECISIVE = [
   'm.room.power_levels',
@@ -55,8 +66,7 @@ const DECISIVE = [
 export async function readPeekAnswer(
   body: JsonObject,
   roomId: string,
-  keys: KeyRing,
-  rejected: (reason: EventRejected) => void,
+  { keys, clock, rejected, signal }: PeekAnswerReading,
 ): Promise<PeekAnswer> {
   const version = typeof body.room_version === 'string' ? body.room_version : '1';
   const rules = roomVersion(version);
@@ -70,9 +80,12 @@ export async function readPeekAnswer(
     throw new PeekAnswerUnusable('invalid', 'the room is too large');
 
   const room = { roomId, rules };
-  const state = onePerSlot(await verifyMany(given, room, keys, rejected));
-  const authChain = await verifyMany(chain, room, keys, rejected);
-  const recent = uniqueById(await verifyMany(messages, room, keys, rejected));
+  const decisive = given.filter((event) => isObject(event) && isDecisive(event));
+  const ring = await gatherKeys([...decisive, ...messages, ...given, ...chain], keys, clock, signal);
+  const verified = (events: readonly Json[]) => verifyMany(events, room, ring, rejected, signal);
+  const state = onePerSlot(await verified(given));
+  const authChain = await verified(chain);
+  const recent = uniqueById(await verified(messages));
 
   const slot = (type: string) => state.find(({ pdu }) => pdu.type === type && pdu.state_key === '') ?? null;
   const create = slot('m.room.create') ?? authChain.find(({ pdu }) => pdu.type === 'm.room.create') ?? null;
@@ -136,6 +149,10 @@ export function readableSince(
     .filter(({ eventId, pdu }) => eventId === visibility.eventId || Number(pdu.depth) > since)
     .filter(({ pdu }) => closingReason(pdu) === null)
     .toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+}
+
+function isDecisive(event: JsonObject): boolean {
+  return event.type === 'm.room.create' || DECISIVE.some((type) => event.type === type);
 }
 
 function listOf(value: Json | undefined): Json[] {

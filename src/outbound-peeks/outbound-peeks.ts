@@ -85,11 +85,15 @@ export class OutboundPeeks {
     return feed.seed(roomId, async () => {
       const body = await this.#requests.put(server, roomId, peekId);
       try {
-        const answer = await readPeekAnswer(body, roomId, keys, (error) => {
-          logger.warn(
-            { room: roomId, server, reason: error.reason, why: error.message },
-            'an event of a peek answer was dropped',
-          );
+        const answer = await readPeekAnswer(body, roomId, {
+          keys,
+          clock,
+          rejected: (error) => {
+            logger.warn(
+              { room: roomId, server, reason: error.reason, why: error.message },
+              'an event of a peek answer was dropped',
+            );
+          },
         });
         const now = clock.now();
         await store.outboundPeeks.put({

@@ -66,11 +66,9 @@ export class FederationKeyRing implements KeyRing {
 
   async publicKey(server: string, keyId: string, at: number, use: Use): Promise<Uint8Array | null> {
     if (!isServerName(server) || !isKeyId(keyId) || !Number.isSafeInteger(at)) return null;
-    const { serverName, ownKey } = this.#deps;
-    if (server === serverName && keyId === ownKey.keyId) return ownKey.publicKey;
     // A look-up for another key of that server may be under way; after it, this one may need its own.
     for (let round = 0; round <= NOTARY_LOOKUPS_PER_PAUSE; round++) {
-      const key = this.#valid(server, keyId, at, use);
+      const key = this.known(server, keyId, at, use);
       if (key !== null) return key;
       if (!this.#mayLookUp(server, keyId)) return null;
       try {
@@ -82,10 +80,12 @@ export class FederationKeyRing implements KeyRing {
         if (use === 'request') return null;
       }
     }
-    return this.#valid(server, keyId, at, use);
+    return this.known(server, keyId, at, use);
   }
 
-  #valid(server: string, keyId: string, at: number, use: Use): Uint8Array | null {
+  known(server: string, keyId: string, at: number, use: Use): Uint8Array | null {
+    const { serverName, ownKey } = this.#deps;
+    if (server === serverName && keyId === ownKey.keyId) return ownKey.publicKey;
     const key = this.#servers.get(server)?.keys.get(keyId);
     return key !== undefined && isValidAt(key, at, use) ? key.publicKey : null;
   }
@@ -111,7 +111,7 @@ export class FederationKeyRing implements KeyRing {
     const own = server === this.#deps.serverName;
     const found = own ? [] : await this.#askNotary(server, keyId, at);
     for (const answer of found) this.#admit(server, known, answer);
-    if (this.#valid(server, keyId, at, use) !== null || paused) return;
+    if (this.known(server, keyId, at, use) !== null || paused) return;
     const answer = await this.#askServer(server);
     // What the server itself lists is all there is.
     if (answer !== null && this.#admit(server, known, answer)) known.notaryLookups = 0;

@@ -55,4 +55,6 @@ export interface KeyRing {
    * null when it cannot be had, does not verify or was not valid then.
    */
   publicKey(server: string, keyId: string, at: number, use: 'request' | 'event'): Promise<Uint8Array | null>;
+  /** The same of what is kept: nobody is asked. */
+  known(server: string, keyId: string, at: number, use: 'request' | 'event'): Uint8Array | null;
 }

@@ -6,15 +6,17 @@ import { EventRejected, type VerifiedEvent, verifyEvent } from './verify-event.t
 /** Events checked between two turns of the event loop: about 10 ms of hashing and signatures. */
 const BATCH = 50;
 
-/** Verifies events in their order; those that fail are left out and reported, the rest is used. */
+/** Verifies events in their order; those that fail are left out and reported, the rest is used. Stops when `signal` aborts. */
 export async function verifyMany(
   events: readonly Json[],
   room: { readonly roomId: string; readonly rules: RoomVersionRules },
   keys: KeyRing,
   rejected: (reason: EventRejected) => void,
+  signal?: AbortSignal,
 ): Promise<VerifiedEvent[]> {
   const verified: VerifiedEvent[] = [];
   for (let start = 0; start < events.length; start += BATCH) {
+    signal?.throwIfAborted();
     const batch = events.slice(start, start + BATCH).map(async (event) => {
       try {
         return await verifyEvent(event, room, keys);

@@ -46,6 +46,10 @@ export class TestKeyRing implements KeyRing {
 
   async publicKey(server: string, keyId: string): Promise<Uint8Array | null> {
     this.asked++;
+    return this.known(server, keyId);
+  }
+
+  known(server: string, keyId: string): Uint8Array | null {
     const key = keyOf(server);
     return this.unknown.has(server) || keyId !== key.keyId ? null : key.publicKey;
   }
@@ -133,6 +137,11 @@ export class RoomBuilder {
     return [...this.#state.values()];
   }
 
+  /** Every event that authorizes others: at least the auth chain of the current state. */
+  get authChain(): BuiltEvent[] {
+    return this.events.filter(({ pdu }) => isAuthEvent(pdu));
+  }
+
   stateEvent(type: string, stateKey = ''): BuiltEvent {
     const event = this.#state.get(`${type}\u0000${stateKey}`);
     if (event === undefined) throw new Error(`${type} is not set in ${this.roomId}`);
@@ -146,7 +155,7 @@ export class RoomBuilder {
       room_version: this.version,
       renewal_interval: 3_600_000,
       state: this.currentState.map(({ pdu }) => pdu),
-      auth_chain: this.events.filter(({ pdu }) => isAuthEvent(pdu)).map(({ pdu }) => pdu),
+      auth_chain: this.authChain.map(({ pdu }) => pdu),
       latest_event: this.latest.pdu,
       messages: this.events.slice(-recent).map(({ pdu }) => pdu),
     };

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { clampRenewal, type PeekAnswerUnusable, readPeekAnswer } from '../../../src/feeds/peek-answer.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import type { EventRejected } from '../../../src/rooms/verify-event.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { PEER } from '../../support/peeking-house.ts';
 import { RoomBuilder, signedEvent, TestKeyRing } from '../../support/room-builder.ts';
 
@@ -11,7 +12,11 @@ function read(
   rejected: EventRejected[] = [],
   keys = new TestKeyRing(),
 ) {
-  return readPeekAnswer(answer, room.roomId, keys, (error) => rejected.push(error));
+  return readPeekAnswer(answer, room.roomId, {
+    keys,
+    clock: new ManualClock(),
+    rejected: (error) => rejected.push(error),
+  });
 }
 
 async function refusal(
@@ -149,7 +154,11 @@ describe('what is refused', () => {
         );
       const state = moved(invented.state);
       const answer = { ...invented, state, auth_chain: moved(invented.auth_chain) };
-      const error = readPeekAnswer(answer, roomId, new TestKeyRing(), () => {});
+      const error = readPeekAnswer(answer, roomId, {
+        keys: new TestKeyRing(),
+        clock: new ManualClock(),
+        rejected: () => {},
+      });
       await expect(error).rejects.toThrow('the room was not created by the server that its ID names');
     },
   );

@@ -33,6 +33,7 @@ function authenticate(request: Partial<ReceivedRequest>, allowed: string[] | nul
       lookedUp.push([server, keyId, at, use]);
       return published.get(`${server} ${keyId}`)?.publicKey ?? null;
     },
+    known: () => null,
   };
   const authenticator = new RequestAuthenticator({
     serverName: US,
