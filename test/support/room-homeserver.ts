@@ -27,6 +27,10 @@ export class RoomHomeserver implements Homeserver {
   readonly invisible = new Set<string>();
   readonly aliases = new Map<string, { roomId: string; servers: string[] }>();
   readonly identities = new Map<string, Identity>();
+  /** The rooms of a user, by the `Authorization` header. */
+  readonly joined = new Map<string, string[]>();
+  /** Runs before `follow` gives its first token. */
+  beforeFollow: (() => void) | null = null;
   readonly filters = new Map<string, JsonObject>();
   ready = true;
   /** What every call rejects with, while set. */
@@ -60,9 +64,9 @@ export class RoomHomeserver implements Homeserver {
     this.#called('forget');
   }
 
-  async joinedRooms(_caller: Caller): Promise<string[]> {
+  async joinedRooms(caller: Caller): Promise<string[]> {
     this.#called('joinedRooms');
-    return [];
+    return this.joined.get(caller.authorization ?? '') ?? [];
   }
 
   async whoami(caller: Caller): Promise<Identity> {
@@ -96,6 +100,7 @@ export class RoomHomeserver implements Homeserver {
     this.#called('follow');
     const { builder } = this.#open(roomId);
     const end = () => `s${builder.events.length}`;
+    if (from === null) this.beforeFollow?.();
     if (from === null) return { events: [], end: end() };
     if (wait.timeoutMs > 0 && from === end()) await this.#woken(wait.signal);
     if (this.failure !== null) throw this.failure;
