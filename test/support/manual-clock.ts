@@ -11,9 +11,12 @@ export class ManualClock implements Clock {
   #now: number;
   #order = 0;
   readonly #pending = new Set<Pending>();
+  readonly #settled: () => Promise<void>;
 
-  constructor(start = 1_700_000_000_000) {
+  /** `settled` resolves when what runs has come to rest; by default, what waits for nothing but promises. */
+  constructor(start = 1_700_000_000_000, settled = onceAround) {
     this.#now = start;
+    this.#settled = settled;
   }
 
   now(): number {
@@ -50,12 +53,12 @@ export class ManualClock implements Clock {
    */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
-    await settled();
+    await this.#settled();
     for (let next = this.#next(end); next !== null; next = this.#next(end)) {
       this.#pending.delete(next);
       this.#now = Math.max(this.#now, next.due);
       next.task();
-      await settled();
+      await this.#settled();
     }
     this.#now = end;
   }
@@ -78,6 +81,6 @@ export class ManualClock implements Clock {
 }
 
 /** Lets everything run that waits for nothing but promises. */
-function settled(): Promise<void> {
+function onceAround(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/homeserver/homeserver.ts';
 import type { MatrixError } from '../../../src/platform/matrix-error.ts';
 import { newEntry } from '../../../src/rooms/log-entries.ts';
+import { emptiedStoreTests } from '../../support/emptied-store.ts';
 import {
   ALICE,
   DAY,
@@ -173,7 +174,7 @@ describe('an unpeek', () => {
     await house.peek(room.roomId);
     await Promise.all([
       house.peeking.unpeek(ALICE, room.roomId),
-      house.peeking.peek(BOB, room.roomId, [PEER]),
+      house.peeking.peek({ ...ALICE, ...BOB }, room.roomId, [PEER]),
     ]);
     await house.settle();
     await house.sweeps.run();
@@ -183,116 +184,7 @@ describe('an unpeek', () => {
   });
 });
 
-describe('after all peeks have ended, and the tombstones’ time has passed, the store is empty again', () => {
-  const kinds = ['resident', 'remote'] as const;
-  const make = (house: PeekingHouse, kind: (typeof kinds)[number], name = 'room') => {
-    const room = new RoomBuilder('10', PEER, name);
-    return kind === 'resident' ? house.resident(room) : house.remoteRoom(room);
-  };
-
-  test.each(kinds)('unpeeked and told (%s)', async (kind) => {
-    const house = await PeekingHouse.open();
-    const room = make(house, kind);
-    const device = new TestDevice(house);
-    await house.peek(room.roomId);
-    await device.sync();
-    await house.peeking.unpeek(ALICE, room.roomId);
-    await device.sync();
-    await device.sync();
-    await house.settle(2 * 60_000);
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-    expect(house.residentFeeds.isRunning(room.roomId)).toBe(false);
-  });
-
-  test.each(kinds)('unpeeked by a device that never syncs again (%s)', async (kind) => {
-    const house = await PeekingHouse.open();
-    const room = make(house, kind);
-    await house.peek(room.roomId);
-    await new TestDevice(house).sync();
-    await house.peeking.unpeek(ALICE, room.roomId);
-    await house.settle(EXPIRE_AFTER - 1);
-    await house.sweeps.run();
-    expect(await house.store.size()).toBeGreaterThan(0);
-    await house.settle(1);
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-
-  test.each(kinds)('expired, then forgotten (%s)', async (kind) => {
-    const house = await PeekingHouse.open();
-    const room = make(house, kind);
-    await house.peek(room.roomId);
-    await house.settle(EXPIRE_AFTER - 1);
-    await house.sweeps.run();
-    expect(await house.store.devicePeeks.ofRoom(room.roomId)).toHaveLength(1);
-    await house.settle(1);
-    await house.sweeps.run();
-    expect(await house.store.devicePeeks.ofRoom(room.roomId)).toEqual([]);
-    expect(await house.store.devicePeeks.all()).toMatchObject([{ ended: { reason: 'expired' } }]);
-    await house.settle(EXPIRE_AFTER);
-    await house.sweeps.run();
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-
-  test.each(kinds)('the room was closed (%s)', async (kind) => {
-    const house = await PeekingHouse.open();
-    const room = make(house, kind);
-    const device = new TestDevice(house);
-    await house.peek(room.roomId);
-    await device.sync();
-    const closing = room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
-    if (kind === 'remote') await house.ingest(room, [closing]);
-    await house.settle();
-    expect((await device.sync()).leave.has(room.roomId)).toBe(true);
-    await device.sync();
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-
-  test('our homeserver left the room', async () => {
-    const house = await PeekingHouse.open();
-    const room = make(house, 'resident');
-    const device = new TestDevice(house);
-    await house.peek(room.roomId);
-    await device.sync();
-    const held = house.homeserver.rooms.get(room.roomId);
-    if (held !== undefined) held.membership = 'absent';
-    await house.settle();
-    await house.settle();
-    expect(await house.store.devicePeeks.all()).toMatchObject([{ ended: { reason: 'closed' } }]);
-    await device.sync();
-    await device.sync();
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-
-  test('a peek was refused at the device’s limit', async () => {
-    const house = await PeekingHouse.open({ perDevice: 0 });
-    for (const kind of kinds) {
-      const room = make(house, kind, kind);
-      await refusal(house.peeking.peek(ALICE, room.roomId, [PEER]));
-    }
-    await house.settle(2 * 60_000);
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-
-  test('two devices and two rooms, ended in turn', async () => {
-    const house = await PeekingHouse.open();
-    const rooms = kinds.map((kind) => make(house, kind, kind));
-    for (const { roomId } of rooms) for (const who of [ALICE, BOB]) await house.peek(roomId, who);
-    for (const { roomId } of rooms) await house.peeking.unpeek(ALICE, roomId);
-    await house.settle(HOUR);
-    await house.sweeps.run();
-    for (const { roomId } of rooms) expect(await house.store.logs.get(roomId)).not.toBeNull();
-    for (const { roomId } of rooms) await house.peeking.unpeek(BOB, roomId);
-    await house.settle(EXPIRE_AFTER);
-    await house.sweeps.run();
-    expect(await house.store.size()).toBe(0);
-  });
-});
+emptiedStoreTests(PeekingHouse.open);
 
 describe('a restart', () => {
   test('goes on where it stood: feeds that are needed run again, from the stored token', async () => {
