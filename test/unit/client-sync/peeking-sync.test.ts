@@ -82,6 +82,21 @@ describe('a device that peeks', () => {
     expect(sync.asked).toHaveLength(1);
   });
 
+  test('a second poll, begun before it was known who asks, is let go; its end hurts nobody', async () => {
+    const { sync, house, room, since } = await followed();
+    const waiting = sync.sync({ since, ...POLL });
+    const first = await sync.upstream(0);
+    room.message('new');
+    await house.settle();
+    const early = await waiting;
+    house.homeserver.remembered = () => null;
+    const next = sync.sync({ since: early.body.next_batch, ...POLL });
+    const second = await sync.upstream(1);
+    await new Promise((resolve) => second.res.once('close', resolve));
+    first.answer({ next_batch: LATER });
+    expect(unwrapToken((await next).body.next_batch).homeserver).toBe(LATER);
+  });
+
   test('client aborts at every stage ⇒ a peeking device’s /sync runs on, at most 60 s', async () => {
     const { sync, house, since } = await followed();
     const abort = new AbortController();
