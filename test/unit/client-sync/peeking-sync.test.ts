@@ -1,5 +1,5 @@
 import { deflateSync, gzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { unwrapToken } from '../../../src/client-sync/sync-token.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, brief, type HouseOptions, PEER, TestDevice } from '../../support/peeking-house.ts';
@@ -92,7 +92,7 @@ describe('a device that peeks', () => {
     house.homeserver.remembered = () => null;
     const next = sync.sync({ since: early.body.next_batch, ...POLL });
     const second = await sync.upstream(1);
-    await new Promise((resolve) => second.res.once('close', resolve));
+    await vi.waitFor(() => expect(second.res.destroyed).toBe(true));
     first.answer({ next_batch: LATER });
     expect(unwrapToken((await next).body.next_batch).homeserver).toBe(LATER);
   });
