@@ -90,6 +90,11 @@ describe('a device that peeks', () => {
     await house.settle();
     const early = await waiting;
     house.homeserver.remembered = () => null;
+    const whoami = house.homeserver.whoami.bind(house.homeserver);
+    house.homeserver.whoami = async (caller) => {
+      await sync.upstream(1);
+      return whoami(caller);
+    };
     const next = sync.sync({ since: early.body.next_batch, ...POLL });
     const second = await sync.upstream(1);
     await vi.waitFor(() => expect(second.res.destroyed).toBe(true));
