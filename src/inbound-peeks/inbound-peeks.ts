@@ -7,6 +7,7 @@ import type { Random } from '../platform/random.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
 import { Admission, checkPeekId } from './admission.ts';
+import { dropOverdue } from './overdue.ts';
 import { PeekCount } from './peek-count.ts';
 import { RelayChecks } from './relay-check.ts';
 import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
@@ -15,6 +16,8 @@ import { Snapshots } from './snapshots.ts';
 
 /** A renewal that is on its way when the interval ends still counts. */
 const RENEWAL_GRACE_MS = 60_000;
+/** One event of a room is a request to each of them. */
+const MOST_SERVERS_PER_ROOM = 1_000;
 const RETRY_QUOTA_MS = 600_000;
 
 export interface InboundPeeksDeps {
@@ -128,7 +131,10 @@ export class InboundPeeks {
     return roomId === undefined ? peeks.length > 0 : peeks.some((peek) => peek.roomId === roomId);
   }
 
-  /** Ends the peeks that were not renewed in time, and tells each server once, in `expired_peeks`. */
+  /**
+   * Ends the peeks that were not renewed in time, and tells each server once, in `expired_peeks`. What a server
+   * could not be told or sent for a day is given up.
+   */
   async evict(now: number): Promise<void> {
     const { inboundPeeks } = this.#deps.store;
     const rooms = new Set<string>();
@@ -137,11 +143,12 @@ export class InboundPeeks {
       const { server, roomId, peekId } = listed;
       const peek = await inboundPeeks.get(server, roomId, peekId);
       if (peek === null || peek.expiresAt > now) continue;
-      await inboundPeeks.announceLater(server, [{ roomId, peekId }]);
+      await inboundPeeks.announceLater(server, [{ roomId, peekId }], now);
       await inboundPeeks.remove(server, roomId, peekId);
       this.#sender.wake(server, null);
       rooms.add(roomId);
     }
+    for (const roomId of await dropOverdue(this.#deps.store, now)) rooms.add(roomId);
     if (rooms.size > 0) await this.#releaseUnread([...rooms]);
   }
 
@@ -165,6 +172,10 @@ export class InboundPeeks {
     const { store, limits } = this.#deps;
     if ((await store.inboundPeeks.get(server, roomId, peekId)) !== null) return;
     if ((await this.#count.read()) >= limits.maxTotal) throw quota('This server is peeked enough');
+    const servers = new Set((await store.inboundPeeks.ofRoom(roomId)).map((peek) => peek.server));
+    if (!servers.has(server) && servers.size >= MOST_SERVERS_PER_ROOM) {
+      throw quota('This room is peeked by as many servers as it may');
+    }
   }
 
   /** The feed and the cursor, before anything is read, so that nothing falls between. Tells whether it is new. */

@@ -252,10 +252,16 @@ export interface InboundPeekStore {
   cursorsOf(server: string): Promise<Cursor[]>;
   /** Moves a cursor forward (never back). At or beyond `stopAt` it is removed. */
   advance(server: string, roomId: string, position: number): Promise<void>;
-  /** Notes evicted peeks to be announced in `expired_peeks`, until `announced`. */
-  announceLater(server: string, expired: readonly { roomId: string; peekId: string }[]): Promise<void>;
+  /** Notes evicted peeks to be announced in `expired_peeks`, until `announced`. `now`: milliseconds. */
+  announceLater(
+    server: string,
+    expired: readonly { roomId: string; peekId: string }[],
+    now: number,
+  ): Promise<void>;
   toAnnounce(server: string): Promise<{ roomId: string; peekId: string }[]>;
   announced(server: string, expired: readonly { roomId: string; peekId: string }[]): Promise<void>;
+  /** Forgets what was noted at this time or before. */
+  dropAnnouncements(notedAt: number): Promise<void>;
   /** Servers that have a cursor or something to be announced. */
   servers(): Promise<string[]>;
 }

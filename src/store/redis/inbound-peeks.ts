@@ -107,15 +107,26 @@ export class RedisInboundPeeks implements InboundPeekStore {
     await this.#redis.run(scripts.inboundAdvance, [cursors], [roomId, position, 1]);
   }
 
-  async announceLater(server: string, expired: readonly Named[]): Promise<void> {
+  async announceLater(server: string, expired: readonly Named[], now: number): Promise<void> {
     if (expired.length === 0) return;
+    const members = expired.flatMap((peek) => [now, toMember(peek)]);
     await this.#indexes.adding([this.#serverEntry(server)], () =>
-      this.#redis.call('SADD', serverKeys(server).expired, ...expired.map(toMember)),
+      this.#redis.call('ZADD', serverKeys(server).expired, 'NX', ...members),
     );
   }
 
+  async dropAnnouncements(notedAt: number): Promise<void> {
+    const servers = await this.#indexes.members(this.#servers);
+    await mapBounded(servers, async (server) => {
+      const { expired } = serverKeys(server);
+      if (Number(await this.#redis.call('ZCOUNT', expired, '-inf', notedAt)) === 0) return;
+      await this.#indexes.removing([this.#serverEntry(server)]);
+      await this.#redis.call('ZREMRANGEBYSCORE', expired, '-inf', notedAt);
+    });
+  }
+
   async toAnnounce(server: string): Promise<{ roomId: string; peekId: string }[]> {
-    const members = asTexts(await this.#redis.call('SMEMBERS', serverKeys(server).expired));
+    const members = asTexts(await this.#redis.call('ZRANGE', serverKeys(server).expired, 0, -1));
     return members.map((member) => {
       const [roomId = '', peekId = ''] = JSON.parse(member) as string[];
       return { roomId, peekId };
@@ -125,7 +136,7 @@ export class RedisInboundPeeks implements InboundPeekStore {
   async announced(server: string, expired: readonly Named[]): Promise<void> {
     if (expired.length === 0) return;
     await this.#indexes.removing([this.#serverEntry(server)]);
-    await this.#redis.call('SREM', serverKeys(server).expired, ...expired.map(toMember));
+    await this.#redis.call('ZREM', serverKeys(server).expired, ...expired.map(toMember));
   }
 
   async servers(): Promise<string[]> {

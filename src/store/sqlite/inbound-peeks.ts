@@ -118,12 +118,16 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     });
   }
 
-  async announceLater(server: string, expired: readonly Named[]): Promise<void> {
+  async announceLater(server: string, expired: readonly Named[], now: number): Promise<void> {
     this.#db.write(() => {
       for (const { roomId, peekId } of expired) {
-        this.#db.run('INSERT OR IGNORE INTO announcements VALUES (?, ?, ?)', server, roomId, peekId);
+        this.#db.run('INSERT OR IGNORE INTO announcements VALUES (?, ?, ?, ?)', server, roomId, peekId, now);
       }
     });
+  }
+
+  async dropAnnouncements(notedAt: number): Promise<void> {
+    this.#db.write(() => this.#db.run('DELETE FROM announcements WHERE noted_at <= ?', notedAt));
   }
 
   async toAnnounce(server: string): Promise<{ roomId: string; peekId: string }[]> {

@@ -98,6 +98,7 @@ const migrations: readonly string[] = [
     server TEXT NOT NULL,
     room_id TEXT NOT NULL,
     peek_id TEXT NOT NULL,
+    noted_at INTEGER NOT NULL,
     PRIMARY KEY (server, room_id, peek_id)
   ) STRICT, WITHOUT ROWID;
 

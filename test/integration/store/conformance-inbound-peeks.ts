@@ -104,9 +104,9 @@ export function inboundPeekConformance(given: Given): void {
         { roomId: ROOM, peekId: 'a' },
         { roomId: ROOM, peekId: 'b' },
       ];
-      await peeks().announceLater(server, [a, b]);
-      await peeks().announceLater(server, [a]);
-      await peeks().announceLater(server, []);
+      await peeks().announceLater(server, [a, b], 1000);
+      await peeks().announceLater(server, [a], 2000);
+      await peeks().announceLater(server, [], 2000);
       expect((await peeks().toAnnounce(server)).sort((x, y) => x.peekId.localeCompare(y.peekId))).toEqual([
         a,
         b,
@@ -119,8 +119,22 @@ export function inboundPeekConformance(given: Given): void {
       expect(await given.store.size()).toBe(0);
     });
 
+    test('announcements noted too long ago are dropped, for every server', async () => {
+      const named = (id: string) => ({ roomId: ROOM, peekId: id });
+      await peeks().announceLater(server, [named('a'), named('b')], 1000);
+      await peeks().announceLater(server, [named('a'), named('c')], 3000);
+      await peeks().announceLater('other.example', [named('a')], 2000);
+      await peeks().dropAnnouncements(999);
+      expect(await peeks().toAnnounce(server)).toHaveLength(3);
+      await peeks().dropAnnouncements(2000);
+      expect(await peeks().toAnnounce(server)).toEqual([named('c')]);
+      expect(await peeks().servers()).toEqual([server]);
+      await peeks().dropAnnouncements(3000);
+      expect(await given.store.size()).toBe(0);
+    });
+
     test('a peek that comes again before its end was announced is not announced', async () => {
-      await peeks().announceLater(server, [{ roomId: ROOM, peekId }]);
+      await peeks().announceLater(server, [{ roomId: ROOM, peekId }], 1000);
       await peeks().put(inboundPeek(), FIRST, 5);
       expect(await peeks().toAnnounce(server)).toEqual([]);
     });
@@ -144,7 +158,7 @@ export function inboundPeekConformance(given: Given): void {
         expect(await peeks().ofRoom(odd)).toEqual([peek]);
         expect(await peeks().ofServer(odd)).toHaveLength(3);
         expect(await peeks().cursorsOf(odd)).toHaveLength(3);
-        await peeks().announceLater(odd, [peek]);
+        await peeks().announceLater(odd, [peek], 1000);
         expect(await peeks().toAnnounce(odd)).toEqual([{ roomId: odd, peekId: '$a=b/!' }]);
         await peeks().announced(odd, [peek]);
         for (const roomId of [odd, `${odd}/`, `${odd}x`]) await peeks().remove(odd, roomId, peek.peekId);

@@ -114,7 +114,7 @@ export function storeItselfConformance(given: Given): void {
       await store.logs.open(log, { entries: [entry('$a')] });
       await store.devicePeeks.add(devicePeek(), 1);
       await store.inboundPeeks.put(inboundPeek(), FIRST, 1);
-      await store.inboundPeeks.announceLater('gone.example', [{ roomId: ROOM, peekId: 'x' }]);
+      await store.inboundPeeks.announceLater('gone.example', [{ roomId: ROOM, peekId: 'x' }], 1000);
       await store.outboundPeeks.put(outboundPeek());
       expect(await store.size()).toBe(2 + 1 + 2 + 1 + 1);
     });

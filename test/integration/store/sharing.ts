@@ -97,7 +97,7 @@ export function sharingTests(servers: () => { url: string; nodes: readonly Redis
       await store.inboundPeeks.put(inboundPeek({ server: odd, roomId: odd }), FIRST, 5);
       await store.inboundPeeks.remove(odd, odd, inboundPeek().peekId, FIRST + 1);
       await store.inboundPeeks.advance(odd, odd, FIRST + 1);
-      await store.inboundPeeks.announceLater(odd, [{ roomId: odd, peekId: 'x' }]);
+      await store.inboundPeeks.announceLater(odd, [{ roomId: odd, peekId: 'x' }], 1000);
       await store.inboundPeeks.announced(odd, [{ roomId: odd, peekId: 'x' }]);
       await store.outboundPeeks.put(outboundPeek({ roomId: odd }));
       await store.outboundPeeks.remove(odd, outboundPeek().peekId);

@@ -140,6 +140,19 @@ describe('registration', () => {
     await expect(house.put('else.test', 'c')).resolves.toBeDefined();
   });
 
+  test('1 000 servers may peek a room; one of them may have a further peek, and other rooms are open', async () => {
+    const house = await House.open();
+    house.homeserver.addRoom('!b:here.test');
+    const times = { createdAt: 0, renewedAt: 0, expiresAt: house.clock.now() + HOUR };
+    for (let i = 0; i < 1000; i++) {
+      const peek = { server: `s${i}.test`, roomId: ROOM, peekId: 'p', ...times };
+      await house.store.inboundPeeks.put(peek, 100, 1000);
+    }
+    await expect(house.put('more.test')).rejects.toEqual(refusal(429, 'M_LIMIT_EXCEEDED'));
+    expect(await house.put('s7.test', 'another')).toMatchObject({ peek_id: 'another' });
+    expect(await house.put('more.test', 'p', '!b:here.test')).toMatchObject({ peek_id: 'p' });
+  });
+
   test('peeks of all servers together have a quota too', async () => {
     const house = await House.open({ maxTotal: 2 });
     await house.put('a.test');

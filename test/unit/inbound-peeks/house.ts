@@ -77,7 +77,7 @@ export class House {
     const entries = events.map((event) => {
       const fields = typeof event === 'string' ? { type: 'm.room.message', content: { body: event } } : event;
       const eventId = `$${this.#events++}`;
-      return newEntry({ eventId, pdu: { room_id: roomId, ...fields }, replaces: null }, 0, {
+      return newEntry({ eventId, pdu: { room_id: roomId, ...fields }, replaces: null }, this.clock.now(), {
         shown: true,
         applied: true,
       });

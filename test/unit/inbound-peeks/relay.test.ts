@@ -352,3 +352,48 @@ describe('eviction', () => {
     expect(house.servers.sent.slice(before).flatMap((sent) => sent.expired)).toEqual([]);
   });
 });
+
+describe('servers that have vanished', () => {
+  test('are tried for a day and no longer: the store is empty and nothing is sent any more', async () => {
+    const house = await House.open();
+    const servers = numbers(0, 20).map((n) => `gone${n}.test`);
+    for (const server of servers) await house.put(server);
+    house.servers.answer = (server) => {
+      throw new RemoteUnreachable(server);
+    };
+    await house.settle(2 * HOUR);
+    await house.peeks.evict(house.clock.now());
+    await house.settle(23 * HOUR);
+    await house.peeks.evict(house.clock.now());
+    expect(await house.store.inboundPeeks.servers()).toHaveLength(20);
+    await house.settle(HOUR);
+    await house.peeks.evict(house.clock.now());
+    expect(await house.store.inboundPeeks.servers()).toEqual([]);
+    await house.settle(2 * HOUR);
+    const tried = house.servers.sent.length;
+    await house.settle(48 * HOUR);
+    expect(house.servers.sent).toHaveLength(tried);
+    expect(house.clock.pending).toBe(0);
+  });
+
+  test('are owed the last events of a closed room for a day', async () => {
+    const house = await House.open();
+    await house.put();
+    house.servers.answer = (server) => {
+      throw new RemoteUnreachable(server);
+    };
+    await house.append(ROOM, ['last'], true);
+    await house.peeks.roomClosed(ROOM, 100);
+    await house.settle(24 * HOUR - 1);
+    await house.peeks.evict(house.clock.now());
+    expect(house.released).toEqual([]);
+    await house.settle(1);
+    await house.peeks.evict(house.clock.now());
+    expect(house.released).toContain(ROOM);
+    expect(await house.store.inboundPeeks.servers()).toEqual([]);
+    await house.settle(2 * HOUR);
+    const tried = house.servers.sent.length;
+    await house.settle(48 * HOUR);
+    expect(house.servers.sent).toHaveLength(tried);
+  });
+});
