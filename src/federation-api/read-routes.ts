@@ -9,6 +9,7 @@ import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import type { PeerAnswer, PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { Logger } from '../platform/log.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
 import { sendJson } from './answers.ts';
 import { type Authenticate, authorizationHeaders, rawTarget, readBody, toSigned } from './signed-request.ts';
 
@@ -43,6 +44,9 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
       const answer = isRefusal(refused) ? await ownAnswer(req, body, deps) : null;
       if (answer === null) {
         await deps.forwarder.pipe(refused, res);
+      } else if (answer instanceof MatrixError) {
+        refused.body.destroy();
+        sendMatrixError(res, answer);
       } else {
         refused.body.destroy();
         sendJson(res, answer.body);
@@ -77,17 +81,18 @@ function isRefusal(response: UpstreamResponse): boolean {
   return response.status === 403 || response.status === 404;
 }
 
-/** null, whatever the reason, leaves the homeserver's refusal as it is. */
+/** A server that reads too often is told so. null, whatever the other reason, leaves the homeserver's refusal as it is. */
 async function ownAnswer(
   req: IncomingMessage,
   body: Buffer,
   deps: ReadRoutesDeps,
-): Promise<PeerAnswer | null> {
+): Promise<PeerAnswer | MatrixError | null> {
   try {
     const request = toSigned(req, body);
     const origin = await deps.authenticate(request);
     return await deps.peerReads.serve(origin, request.method, request.rawUrl, request.content);
   } catch (error) {
+    if (error instanceof MatrixError && error.status === 429) return error;
     const reason = error instanceof Error ? error.message : String(error);
     deps.logger.debug({ reason }, "a peeking server's read was left to the homeserver");
     return null;

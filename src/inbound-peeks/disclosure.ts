@@ -10,6 +10,8 @@ import { toTarget } from './read-request.ts';
 
 /** Event IDs remembered over all rooms as part of a state that peekers may read. */
 const MOST_IDS = 500_000;
+/** Questions to the homeserver at a time, for one answer. */
+const AT_ONCE = 8;
 /** What Synapse joins forward extremities with. */
 const DUMMY = 'org.matrix.dummy_event';
 /** An event has at most 20 `prev_events` (specification, "Size limits" and room versions). */
@@ -74,10 +76,40 @@ export class Disclosure {
   }
 
   async goesOutWhole(roomId: string, eventId: string, pdu: JsonObject): Promise<boolean> {
-    if (this.#known.get(roomId)?.has(eventId) === true) return true;
-    if (await this.wasVisible(roomId, eventId)) return true;
+    return this.#judge(roomId, eventId, pdu, () => this.#readPresentAuthChain(roomId));
+  }
+
+  /** The same of many events: those of an answer, for which the room's auth chain is looked up at most once. */
+  async whichGoOutWhole(
+    roomId: string,
+    events: readonly { readonly eventId: string; readonly pdu: JsonObject }[],
+  ): Promise<boolean[]> {
+    let reading: Promise<void> | undefined;
+    const readAuthChain = () => {
+      reading ??= this.#readPresentAuthChain(roomId);
+      return reading;
+    };
+    const whole: boolean[] = [];
+    for (let start = 0; start < events.length; start += AT_ONCE) {
+      const batch = events.slice(start, start + AT_ONCE);
+      const judged = batch.map(({ eventId, pdu }) => this.#judge(roomId, eventId, pdu, readAuthChain));
+      whole.push(...(await Promise.all(judged)));
+    }
+    return whole;
+  }
+
+  async #judge(
+    roomId: string,
+    eventId: string,
+    pdu: JsonObject,
+    readAuthChain: () => Promise<void>,
+  ): Promise<boolean> {
+    const isKnown = () => this.#known.get(roomId)?.has(eventId) === true;
+    if (isKnown() || (await this.wasVisible(roomId, eventId))) return true;
     if (await this.#isCurrentState(roomId, eventId, pdu)) return true;
-    return AUTH_TYPES.has(String(pdu.type)) && (await this.#inPresentAuthChain(roomId, eventId));
+    if (stateKeyOf(pdu) === null || !AUTH_TYPES.has(String(pdu.type))) return false;
+    await readAuthChain();
+    return isKnown();
   }
 
   async #isCurrentState(roomId: string, eventId: string, pdu: JsonObject): Promise<boolean> {
@@ -96,18 +128,15 @@ export class Disclosure {
     this.#known.set(roomId, ids);
   }
 
-  async #inPresentAuthChain(roomId: string, eventId: string): Promise<boolean> {
+  async #readPresentAuthChain(roomId: string): Promise<void> {
     const latest = (await this.#homeserver.extremities(roomId)).eventIds[0];
-    if (latest === undefined) return false;
-    if (this.#read.get(roomId) !== latest && (await this.wasVisible(roomId, latest))) {
-      const target = toTarget({ kind: 'state_ids', roomId, eventId: latest });
-      const answer = await this.#homeserver.selfRequest('GET', target);
-      const body = answer.status === 200 ? parseJson(answer.body) : null;
-      if (isObject(body)) {
-        this.remember(roomId, body);
-        this.#read.set(roomId, latest);
-      }
-    }
-    return this.#known.get(roomId)?.has(eventId) === true;
+    if (latest === undefined || this.#read.get(roomId) === latest) return;
+    if (!(await this.wasVisible(roomId, latest))) return;
+    const target = toTarget({ kind: 'state_ids', roomId, eventId: latest });
+    const answer = await this.#homeserver.selfRequest('GET', target);
+    const body = answer.status === 200 ? parseJson(answer.body) : null;
+    if (!isObject(body)) return;
+    this.remember(roomId, body);
+    this.#read.set(roomId, latest);
   }
 }

@@ -1,17 +1,18 @@
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import { redact } from '../matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
-import { MatrixError } from '../platform/matrix-error.ts';
+import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import type { Store } from '../store/store.ts';
 import { Disclosure } from './disclosure.ts';
 import { parseRead, type ReadRequest, toTarget } from './read-request.ts';
 import { RoomGate } from './room-gate.ts';
 
-/** Questions to the homeserver at a time, for one read. */
-const AT_ONCE = 8;
+/** Of one server. A read of history may cost the homeserver a question about each of a hundred events. */
+const READS = { points: 60, duration: 60 };
 
 /** What goes out with 200. */
 export interface PeerAnswer {
@@ -32,6 +33,7 @@ export class PeerReads {
   readonly #deps: Deps;
   readonly #gate: RoomGate;
   readonly #disclosure: Disclosure;
+  readonly #limiter = new RateLimiterMemory(READS);
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -43,7 +45,7 @@ export class PeerReads {
    * Answers a read of `origin`, which must be authenticated. `rawTarget` is the request's path and query,
    * `body` its parsed body. null where the homeserver's own refusal stands: another kind of request, no peek of
    * that server on that room, nothing there. Rejects with `MatrixError` 403 where the peek does not allow it,
-   * with `HomeserverDown` and with `StoreDownError`.
+   * 429 where the server has read too much of late, with `HomeserverDown` and with `StoreDownError`.
    */
   async serve(
     origin: string,
@@ -54,12 +56,22 @@ export class PeerReads {
     const peeks = await this.#deps.store.inboundPeeks.ofServer(origin);
     const read = peeks.length === 0 ? null : parseRead(method, rawTarget, body);
     if (read === null) return null;
+    await this.#consume(origin);
     const peeked = new Set(peeks.map((peek) => peek.roomId));
     if (read.kind === 'event') return this.#event(origin, read, peeked);
     if (!peeked.has(read.roomId)) return null;
     const rules = await this.#pass(origin, read.roomId);
     if (read.kind === 'backfill' || read.kind === 'get_missing_events') return this.#events(read, rules);
     return this.#stateAt(read);
+  }
+
+  async #consume(origin: string): Promise<void> {
+    try {
+      await this.#limiter.consume(origin);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      throw limitExceeded('Your server reads too often', Math.max(1, error.msBeforeNext));
+    }
   }
 
   async #event(
@@ -87,17 +99,9 @@ export class PeerReads {
     const list = read.kind === 'backfill' ? 'pdus' : 'events';
     const most = Number(read.kind === 'backfill' ? read.limit : read.body.limit);
     const pdus = Array.isArray(answer[list]) ? answer[list].filter(isObject).slice(0, most) : [];
-    const shown: JsonObject[] = [];
-    for (let start = 0; start < pdus.length; start += AT_ONCE) {
-      const batch = pdus.slice(start, start + AT_ONCE);
-      shown.push(...(await Promise.all(batch.map((pdu) => this.#shown(read.roomId, pdu, rules)))));
-    }
-    return ok({ ...answer, [list]: shown });
-  }
-
-  async #shown(roomId: string, pdu: JsonObject, rules: RoomVersionRules): Promise<JsonObject> {
-    const whole = await this.#disclosure.goesOutWhole(roomId, eventIdOf(pdu, rules), pdu);
-    return whole ? pdu : redact(pdu, rules);
+    const events = pdus.map((pdu) => ({ eventId: eventIdOf(pdu, rules), pdu }));
+    const whole = await this.#disclosure.whichGoOutWhole(read.roomId, events);
+    return ok({ ...answer, [list]: pdus.map((pdu, i) => (whole[i] ? pdu : redact(pdu, rules))) });
   }
 
   /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */

@@ -222,6 +222,15 @@ describe('reads', () => {
     }
   });
 
+  test('a server that reads too often is told when to come again', async () => {
+    const refusal = new MatrixError(429, 'M_LIMIT_EXCEEDED', 'too often', { retry_after_ms: 7 });
+    deps = { ...deps, peerReads: { serve: () => Promise.reject(refusal) } };
+    await app()
+      .get(EVENT)
+      .set(auth)
+      .expect(429, refusal.body() as object);
+  });
+
   test('a server that does not peek goes on, unread; so does everybody when the store is down', async () => {
     await app()
       .get(EVENT)

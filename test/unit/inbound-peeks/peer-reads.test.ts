@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { PeerReads } from '../../../src/inbound-peeks/peer-reads.ts';
 import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
@@ -154,6 +154,21 @@ describe('who may read', () => {
   });
 });
 
+test('60 reads a minute of each server, then 429 with the time to wait; the homeserver is not asked', async () => {
+  await house.put('other.test');
+  const path = script(`${V1}/state/${room}?event_id=%24latest`, { pdus: [] });
+  for (let i = 0; i < 60; i++) await serve('GET', path);
+  const asked = house.homeserver.selfRequests.length;
+  await expect(serve('GET', path)).rejects.toMatchObject({
+    status: 429,
+    errcode: 'M_LIMIT_EXCEEDED',
+    fields: { retry_after_ms: expect.any(Number) },
+  });
+  expect(house.homeserver.selfRequests).toHaveLength(asked);
+  expect(await serve('GET', path, undefined, 'other.test')).toEqual({ pdus: [] });
+  expect(await serve('GET', path, undefined, 'stranger.test')).toBeNull();
+});
+
 describe('state', () => {
   test.each(['state', 'state_ids'])(
     '%s at a world-readable event, as the homeserver gives it',
@@ -200,6 +215,19 @@ describe('history', () => {
     expect(contents(answer?.pdus)).toEqual(
       Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? {} : { body: `${i}` })),
     );
+  });
+
+  test('of hidden auth events: the present auth chain is looked up once for all of them', async () => {
+    const events = Array.from({ length: 30 }, (_, i) =>
+      event(`${i}`, false, { type: 'm.room.member', state_key: `@u${i}:here.test` }),
+    );
+    const ids = events.map(({ id }) => id);
+    script(`${V1}/state_ids/${room}?event_id=%24latest`, { pdu_ids: [], auth_chain_ids: ids.slice(0, 20) });
+    script(`${V1}/backfill/${room}?v=%24latest&limit=100`, { pdus: events.map(({ pdu }) => pdu) });
+    const extremities = vi.spyOn(house.homeserver, 'extremities');
+    const answer = await serve('GET', `${V1}/backfill/${room}?v=$latest&limit=100`);
+    expect(contents(answer?.pdus)).toEqual(ids.map((_, i) => (i < 20 ? { body: `${i}` } : {})));
+    expect(extremities).toHaveBeenCalledTimes(1);
   });
 
   test('get_missing_events: at most 20, unknown keys are not passed on', async () => {
