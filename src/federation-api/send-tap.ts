@@ -144,7 +144,7 @@ export class SendTap {
       results.push(...(await feed.ingest(roomId, origin, pdus)));
       await outbound.heard(roomId);
     }
-    for (const { roomId, peekId } of transaction.expiredPeeks) void outbound.expired(roomId, peekId, origin);
+    void outbound.expired(origin, transaction.expiredPeeks);
     return results;
   }
 }

@@ -1,3 +1,5 @@
+import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import { serverNameOf } from '../matrix/ids.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
 
@@ -11,15 +13,27 @@ export interface Failure {
 /** How many servers are tried for one peek. */
 export const MOST_CANDIDATES = 10;
 
-/** Candidates in their order, without repeats and without ourselves. */
-export function orderedCandidates(servers: Iterable<string>, ownName: string): string[] {
+/**
+ * Candidates in their order, without repeats and without ourselves. The server that the room ID names is always
+ * among them: whoever else is named, it is the one most likely to have the room.
+ */
+export function orderedCandidates(roomId: string, servers: Iterable<string>, ownName: string): string[] {
   const unique = new Set(servers);
   unique.delete(ownName);
-  return [...unique].slice(0, MOST_CANDIDATES);
+  const candidates = [...unique].slice(0, MOST_CANDIDATES);
+  const domain = serverNameOf(roomId);
+  if (domain === null || domain === ownName || candidates.includes(domain)) return candidates;
+  return [...candidates.slice(0, MOST_CANDIDATES - 1), domain];
+}
+
+/** Why a server could not be peeked through, from what its attempt failed with. */
+export function failureOf(server: string, error: unknown): Failure {
+  if (!(error instanceof PeekAnswerUnusable)) return classifyRefusal(server, error);
+  return { server, kind: error.kind === 'forbidden' ? 'forbidden' : 'failed', reason: error.message };
 }
 
 /** Reads a peeked server's refusal. A server without MSC2444 answers in several ways: none of them says "no such room". */
-export function classifyRefusal(server: string, error: unknown): Failure {
+function classifyRefusal(server: string, error: unknown): Failure {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof RemoteRefusal) {
     if (error.status === 403) return { server, kind: 'forbidden', reason };

@@ -1,11 +1,13 @@
 import type { JsonObject } from '../matrix/json.ts';
 import { SUPPORTED_ROOM_VERSIONS } from '../matrix/room-versions.ts';
 import { alphanumeric, type Random } from '../platform/random.ts';
-import type { RemoteServers } from '../remote-servers/remote-servers.ts';
+import type { RemoteRequest, RemoteServers } from '../remote-servers/remote-servers.ts';
 
 /** The answer holds the whole state of a room. */
-const MOST_ANSWER_BYTES = 256 * 1024 * 1024;
-const PUT_TIMEOUT_MS = 60_000;
+const MOST_ANSWER_BYTES = 64 * 1024 * 1024;
+/** About as many as that many bytes of events hold: an event of 800 bytes has some 45 names and values. */
+const MOST_ANSWER_VALUES = 4_000_000;
+const PUT_TIMEOUT_MS = 45_000;
 const SMALL_TIMEOUT_MS = 15_000;
 const SMALL_BYTES = 64 * 1024;
 /** MSC2444: eight bytes or fewer. */
@@ -26,7 +28,12 @@ export class PeekRequests {
   }
 
   /** Starts or (same ID) renews; answers the room. */
-  put(server: string, roomId: string, peekId: string, signal?: AbortSignal): Promise<JsonObject> {
+  put(
+    server: string,
+    roomId: string,
+    peekId: string,
+    options: Pick<RemoteRequest, 'signal' | 'beforeLarge'>,
+  ): Promise<JsonObject> {
     const versions = SUPPORTED_ROOM_VERSIONS.map((version) => `ver=${encodeURIComponent(version)}`).join('&');
     return this.#remote.request(server, {
       method: 'PUT',
@@ -34,7 +41,8 @@ export class PeekRequests {
       body: {},
       timeoutMs: PUT_TIMEOUT_MS,
       maxBytes: MOST_ANSWER_BYTES,
-      ...(signal === undefined ? {} : { signal }),
+      maxValues: MOST_ANSWER_VALUES,
+      ...options,
       ignoreBackOff: true,
     });
   }

@@ -12,6 +12,10 @@ export class SingleFlight<T> {
     return started;
   }
 
+  has(key: string): boolean {
+    return this.#running.has(key);
+  }
+
   get size(): number {
     return this.#running.size;
   }

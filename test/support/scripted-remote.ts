@@ -19,6 +19,8 @@ type Answer = JsonObject | Error | ((call: RemoteCall) => JsonObject | Promise<J
 /** Other servers as a test tells them to be. Those it says nothing of cannot be reached. */
 export class ScriptedRemote implements RemoteServers {
   readonly calls: RemoteCall[] = [];
+  /** Server → what it says it runs. The others say nothing. */
+  readonly runs = new Map<string, string>();
   readonly #answers: { server: string; method: string; part: string; answer: Answer }[] = [];
 
   /** What `server` answers to this method on paths that contain `part`. The newest word counts. */
@@ -47,8 +49,9 @@ export class ScriptedRemote implements RemoteServers {
     return this.calls.filter((call) => call.method === method).map(({ server, path }) => `${server} ${path}`);
   }
 
-  async software(): Promise<null> {
-    return null;
+  async software(server: string): Promise<{ name: string; version: string } | null> {
+    const name = this.runs.get(server);
+    return name === undefined ? null : { name, version: '1' };
   }
 
   availableIn(): number {

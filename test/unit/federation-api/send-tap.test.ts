@@ -134,6 +134,15 @@ describe('a transaction that is nothing but the relay of a peeked room', () => {
     expect(forwarded).toEqual([]);
   });
 
+  test('of expired_peeks with the store down: answered, and the process goes on', async () => {
+    const peek = await house.store.outboundPeeks.get(room.roomId);
+    house.store.outboundPeeks.get = () => Promise.reject(new StoreDownError('down'));
+    const expired = Array(500).fill({ room_id: room.roomId, peek_id: peek?.peekId ?? '' });
+    expect(await send(transaction([], { expired_peeks: expired }))).toMatchObject({ status: 200 });
+    await house.settle();
+    expect(house.remote.sent('PUT')).toHaveLength(1);
+  });
+
   test('PDUs for rooms no longer peeked: 200', async () => {
     const other = house.remoteRoom(new RoomBuilder('10', PEER, 'other'));
     await house.peek(other.roomId);

@@ -326,11 +326,8 @@ describe('subscribing', () => {
   test('again, when nothing was missed, changes nothing in the log', async () => {
     const { house, room } = await peeked();
     const before = await house.log(room.roomId);
-    await house.outbound.expired(
-      room.roomId,
-      (await house.store.outboundPeeks.get(room.roomId))?.peekId ?? '',
-      PEER,
-    );
+    const peek = await house.store.outboundPeeks.get(room.roomId);
+    await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek?.peekId ?? '' }]);
     expect(await house.log(room.roomId)).toEqual(before);
   });
 
@@ -341,7 +338,7 @@ describe('subscribing', () => {
     room.state('m.room.topic', '', { topic: 'missed' });
     room.messages(100);
     const peek = await house.store.outboundPeeks.get(room.roomId);
-    await house.outbound.expired(room.roomId, peek?.peekId ?? '', PEER);
+    await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek?.peekId ?? '' }]);
     const section = brief((await device.sync()).peek.get(room.roomId));
     expect(section).toMatchObject({ limited: true });
     expect(section?.timeline.at(-1)).toBe('message 99');

@@ -222,17 +222,17 @@ describe('renewal', () => {
 describe('expired_peeks', () => {
   test('⇒ the peek is put again at once', async () => {
     const { house, room, peek } = await live();
-    await house.outbound.expired(room.roomId, peek.peekId, PEER);
+    await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek.peekId }]);
     expect(house.remote.sent('PUT')).toHaveLength(2);
   });
 
   test('of another server, another peek, or a peek that was let go ⇒ nothing', async () => {
     const { house, room, peek } = await live();
-    await house.outbound.expired(room.roomId, peek.peekId, 'evil.test');
-    await house.outbound.expired(room.roomId, 'another', PEER);
-    await house.outbound.expired('!unknown:there.test', peek.peekId, PEER);
+    await house.outbound.expired('evil.test', [{ roomId: room.roomId, peekId: peek.peekId }]);
+    await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: 'another' }]);
+    await house.outbound.expired(PEER, [{ roomId: '!unknown:there.test', peekId: peek.peekId }]);
     await house.peeking.unpeek(ALICE, room.roomId);
-    await house.outbound.expired(room.roomId, peek.peekId, PEER);
+    await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek.peekId }]);
     expect(house.remote.sent('PUT')).toHaveLength(1);
   });
 });
