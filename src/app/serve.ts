@@ -10,6 +10,7 @@ import { createLogger } from '../platform/log.ts';
 import { systemRandom } from '../platform/random.ts';
 import { openStore } from '../store/open-store.ts';
 import { createContext } from './context.ts';
+import { logForgottenRejections } from './forgotten-rejections.ts';
 import { readHealth } from './health.ts';
 import { createOpsApp } from './ops-server.ts';
 import { scheduleSweeps } from './schedule.ts';
@@ -21,6 +22,7 @@ const DRAIN_MS = 3_000;
 /** Runs the proxy until SIGTERM or SIGINT. Resolves with the exit code. */
 export async function serve(config: Config): Promise<number> {
   const logger = createLogger(config.logLevel);
+  logForgottenRejections(process, logger);
   const clock = systemClock;
   const store = await openStore({
     redisUrl: config.redisUrl?.reveal() ?? null,
@@ -74,7 +76,9 @@ export async function serve(config: Config): Promise<number> {
   stopClosing();
   ops.close();
   ops.closeAllConnections();
-  await Promise.race([Promise.all(closed), clock.sleep(DRAIN_MS)]);
+  const answered = new AbortController();
+  await Promise.race([Promise.all(closed), clock.sleep(DRAIN_MS, answered.signal)]);
+  answered.abort();
   for (const server of servers) server.closeAllConnections();
   await context.close();
   await watching;
