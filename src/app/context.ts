@@ -129,6 +129,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     clock,
     random,
     logger,
+    metrics,
     serverName,
     owner,
     limits: {
@@ -176,6 +177,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
     held,
     clock,
     logger,
+    metrics,
   });
   const peekingSync = new PeekingSync({
     homeserver,

@@ -4,6 +4,7 @@ import type { WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Caller } from '../homeserver/homeserver.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { type Store, StoreDownError } from '../store/store.ts';
 import type { DeviceFilters } from './device-filters.ts';
@@ -23,6 +24,7 @@ export interface SyncRaceDeps {
   readonly held: HeldSyncs;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Pick<Metrics, 'syncWake'>;
 }
 
 /** One waiting request of a peeking device. */
@@ -87,7 +89,7 @@ export class SyncRace {
     over: Promise<{ kind: 'gone' } | { kind: 'ending' }>,
     timeUp: Promise<'time is up'>,
   ): Promise<RaceOutcome> {
-    const { ledger, filters } = this.#deps;
+    const { ledger, filters, clock, metrics } = this.#deps;
     const { caller, request, device, read, poll } = entrant;
     const filter = await filters.of(caller, device.userId, request.filter);
     await this.#unlessStoreHangs(ledger.book(device, read), poll);
@@ -95,16 +97,21 @@ export class SyncRace {
     const token = request.homeserverToken;
     // These wait for the homeserver whatever the logs hold.
     const mayGoFirst = token !== null && !request.fullState && request.timeoutMs > 0;
+    let wokenAt: number | null = null;
     for (;;) {
       const change = await this.#watch(device, wanted, poll);
       try {
         const { sections } = change;
         if (poll.arrived !== null) return { kind: 'answer', answer: poll.arrived, sections };
-        if (mayGoFirst && hasNews(sections)) return { kind: 'news', token, sections };
+        if (mayGoFirst && hasNews(sections)) {
+          if (wokenAt !== null) metrics.syncWake.observe((clock.now() - wokenAt) / 1000);
+          return { kind: 'news', token, sections };
+        }
         const answered = poll.answer.then((answer) => ({ kind: 'answer', answer, sections }) as const);
         const first = await Promise.race([answered, over, timeUp, ...(mayGoFirst ? [change.happened] : [])]);
         if (first === 'time is up' && token !== null) return { kind: 'news', token, sections };
         if (typeof first === 'object') return first;
+        wokenAt = clock.now();
       } finally {
         change.stop();
       }

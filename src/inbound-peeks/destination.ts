@@ -1,5 +1,6 @@
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { RemoteRefusal, type RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { Store } from '../store/store.ts';
@@ -22,6 +23,7 @@ export interface DestinationDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly metrics: Pick<Metrics, 'sendTransactions'>;
   readonly serverName: string;
   /** Names this process to the others. */
   readonly owner: string;
@@ -106,7 +108,7 @@ export class Destination {
       }
       const next = await this.#nextTransaction();
       if (next === null) return 0;
-      if (!isEmpty(next)) await this.#send(next);
+      if (!isEmpty(next)) await this.#send(next).catch((error: unknown) => this.#notSent(error));
       this.#pending = null;
       await this.#arrived(next);
     }
@@ -137,6 +139,7 @@ export class Destination {
       ignoreBackOff: true,
     });
     this.#backOff.reset();
+    this.#deps.metrics.sendTransactions.inc({ outcome: 'delivered' });
   }
 
   async #arrived(contents: Contents): Promise<void> {
@@ -152,6 +155,12 @@ export class Destination {
       this.#outbox.addAll();
       throw error;
     }
+  }
+
+  #notSent(error: unknown): never {
+    const outcome = error instanceof RemoteRefusal ? 'refused' : 'failed';
+    if (!this.#stopped.signal.aborted) this.#deps.metrics.sendTransactions.inc({ outcome });
+    throw error;
   }
 
   #failed(error: unknown): number {

@@ -3,6 +3,7 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
@@ -27,6 +28,7 @@ export interface InboundPeeksDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly metrics: Pick<Metrics, 'sendTransactions'>;
   readonly serverName: string;
   /** Names this process in leases: the same again after a restart, which then need not wait for them to end. */
   readonly owner: string;

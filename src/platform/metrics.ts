@@ -77,7 +77,7 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
 
     syncWake: histogram(
       'sync_wake_seconds',
-      'From an event getting its place in a log to the answer of a waiting /sync',
+      'From the word that a peeked room has news to the answer of a waiting /sync',
       [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
     ),
   };

@@ -67,6 +67,24 @@ describe('a device that peeks', () => {
     expect(unwrapToken(answer.body.next_batch).homeserver).toBe(TOKEN);
   });
 
+  test('how long a waiting poll takes to wake is measured, and nothing where there is news already', async () => {
+    const { sync, house, room, since } = await followed();
+    const measured = async () => {
+      const { values } = await house.metrics.syncWake.get();
+      return values.find(({ metricName }) => metricName?.endsWith('_count'))?.value ?? 0;
+    };
+    const watch = vi.spyOn(house.wakes, 'watch');
+    const waiting = sync.sync({ since, ...POLL });
+    await vi.waitFor(() => expect(watch).toHaveBeenCalled());
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    room.message('new');
+    await house.settle();
+    await waiting;
+    expect(await measured()).toBe(1);
+    await sync.sync({ since, ...POLL });
+    expect(await measured()).toBe(1);
+  });
+
   test('the detached poll is taken over by the next request: none of the homeserver’s answers is lost', async () => {
     const { sync, house, room, since } = await followed();
     const waiting = sync.sync({ since, ...POLL });

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { InboundPeeks, type InboundPeeksDeps } from '../../../src/inbound-peeks/inbound-peeks.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
+import { createMetrics } from '../../../src/platform/metrics.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
 import { newEntry } from '../../../src/rooms/log-entries.ts';
 import { openStore } from '../../../src/store/open-store.ts';
@@ -20,6 +21,7 @@ export class House {
   readonly clock = new ManualClock();
   readonly homeserver = new ScriptedHomeserver();
   readonly servers = new ScriptedServers();
+  readonly metrics = createMetrics();
   readonly released: string[] = [];
   readonly store: Store;
   readonly peeks: InboundPeeks;
@@ -55,6 +57,7 @@ export class House {
       clock: this.clock,
       random: systemRandom,
       logger: pino({ level: 'silent' }),
+      metrics: this.metrics,
       serverName: 'here.test',
       owner: `process ${this.#processes++}`,
       limits: { ...LIMITS, ...limits },

@@ -83,6 +83,25 @@ describe('relay', () => {
     expect((await house.store.inboundPeeks.cursorsOf(PEER))[0]?.position).toBe(100);
   });
 
+  test('transactions are counted by what became of them', async () => {
+    const house = await House.open();
+    await house.put();
+    const outcomes = [new RemoteUnreachable(PEER), new RemoteRefusal(PEER, 400, null, {})];
+    house.servers.answer = () => {
+      const error = outcomes.shift();
+      if (error !== undefined) throw error;
+      return {};
+    };
+    await house.append(ROOM, ['a']);
+    await house.settle(30_000);
+    const { values } = await house.metrics.sendTransactions.get();
+    expect(values.map(({ labels, value }) => [labels.outcome, value])).toEqual([
+      ['failed', 1],
+      ['refused', 1],
+      ['delivered', 1],
+    ]);
+  });
+
   test('429 is waited for as long as it asks', async () => {
     const house = await House.open();
     await house.put();
