@@ -215,6 +215,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
       feed: remoteFeed,
       residency,
       store,
+      clock,
       metrics,
       logger,
       serverName,

@@ -20,7 +20,7 @@ const MOST_BODY_BYTES = 65_536;
 const MOST_HEADERS = 5;
 
 export interface ReadRoutesDeps {
-  readonly inboundPeeks: Pick<InboundPeeks, 'isPeeking'>;
+  readonly inboundPeeks: Pick<InboundPeeks, 'mayPeek'>;
   readonly peerReads: Pick<PeerReads, 'serve'>;
   readonly authenticate: Authenticate;
   readonly forwarder: Pick<RawForwarder, 'fetch' | 'pipe'>;
@@ -34,7 +34,7 @@ export interface ReadRoutesDeps {
  */
 export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
   return async (req, res, next) => {
-    if (!READ.test(rawTarget(req)) || !(await concernsUs(req, deps))) return next();
+    if (!READ.test(rawTarget(req)) || !concernsUs(req, deps)) return next();
     const gone = new AbortController();
     res.once('close', () => gone.abort());
     try {
@@ -58,13 +58,13 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
 }
 
 /** Whether the request says that it is of a server that peeks; whether it is, is checked before we answer. */
-async function concernsUs(req: IncomingMessage, deps: ReadRoutesDeps): Promise<boolean> {
+function concernsUs(req: IncomingMessage, deps: ReadRoutesDeps): boolean {
   if (req.method === 'GET' ? announcesBody(req) : req.method !== 'POST' || !isSmall(req)) return false;
   try {
     const headers = authorizationHeaders(req).slice(0, MOST_HEADERS);
     const origins = new Set(headers.map((header) => parseXMatrix(header)?.origin));
     for (const origin of origins) {
-      if (origin !== undefined && (await deps.inboundPeeks.isPeeking(origin))) return true;
+      if (origin !== undefined && deps.inboundPeeks.mayPeek(origin)) return true;
     }
     return false;
   } catch {

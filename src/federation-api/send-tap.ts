@@ -6,10 +6,14 @@ import type { Json } from '../matrix/json.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
+import type { Clock } from '../platform/clock.ts';
+import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import type { Logger } from '../platform/log.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Store } from '../store/store.ts';
 import { sendJson } from './answers.ts';
+import { BodyBudget } from './body-budget.ts';
 import { sendError } from './errors.ts';
 import { type Authenticate, authorizationHeaders, readBody, toSigned } from './signed-request.ts';
 import { concernsUsersOf, readTransaction, type Transaction } from './transaction.ts';
@@ -21,6 +25,7 @@ export interface SendTapDeps {
   readonly feed: RemoteFeed;
   readonly residency: Residency;
   readonly store: Store;
+  readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly serverName: string;
@@ -28,6 +33,9 @@ export interface SendTapDeps {
 
 /** Synapse takes bodies up to 200 times the size of an event; nothing larger gets past it. */
 const MOST_BODY_BYTES = 200 * 65_536;
+/** Bodies of all transactions that are being read or forwarded: a claimed name costs no more memory than this. */
+const MOST_BYTES_AT_ONCE = 64 * 1024 * 1024;
+const BODY_MS = 60_000;
 /**
  * Far more than 50 PDUs and 100 EDUs have. The signature covers what is parsed, so the body of whoever claims to
  * be a server that we peek through is parsed before it is known whose it is.
@@ -37,29 +45,47 @@ const MOST_VALUES = 300_000;
 /**
  * `PUT /_matrix/federation/v1/send/{txnId}`. A transaction that is nothing but the relay of rooms we peek into
  * is answered here, without the homeserver, which takes one transaction of a server at a time. Every other one
- * goes to the homeserver byte for byte; what it holds of peeked rooms is read on the side.
+ * goes to the homeserver byte for byte; what it holds of peeked rooms is read on the side. One that does not
+ * say its length, or is larger than the homeserver takes, goes on unread: the homeserver judges it.
  */
 export class SendTap {
   readonly #deps: SendTapDeps;
   /** Forwarded transactions of one server go one after the other, as the homeserver wants them. */
   readonly #origins = new RoomQueues();
+  readonly #budget = new BodyBudget(MOST_BODY_BYTES, MOST_BYTES_AT_ONCE);
 
   constructor(deps: SendTapDeps) {
     this.#deps = deps;
   }
 
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { forwarder, outbound, logger, metrics } = this.#deps;
+    const { forwarder, outbound } = this.#deps;
     const claimed = claimedOrigin(req);
     if (claimed === null || !outbound.anyThrough(claimed)) {
       await forwarder.forward(req, res);
       return;
     }
+    const announced = Number(req.headers['content-length'] ?? Number.NaN);
+    const release = this.#budget.take(announced);
+    if (release === null) {
+      await forwarder.forward(req, res);
+      return;
+    }
+    try {
+      await this.#take(req, res);
+    } finally {
+      release();
+    }
+  }
+
+  async #take(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { forwarder, logger, metrics, clock } = this.#deps;
     let body: Buffer;
     try {
-      body = await readBody(req, MOST_BODY_BYTES);
+      body = await withDeadline(clock, BODY_MS, undefined, () => readBody(req, MOST_BODY_BYTES));
     } catch (error) {
-      return sendError(res, error, logger);
+      res.shouldKeepAlive = false;
+      return sendError(res, error instanceof DeadlineError ? tooSlow() : error, logger);
     }
     const read = await this.#read(req, body);
     if (read === null) {
@@ -160,4 +186,8 @@ function claimedOrigin(req: IncomingMessage): string | null {
     }
   }
   return null;
+}
+
+function tooSlow(): MatrixError {
+  return new MatrixError(408, 'M_UNKNOWN', 'The body did not come in time');
 }

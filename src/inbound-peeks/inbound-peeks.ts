@@ -10,6 +10,7 @@ import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
 import { Admission, checkPeekId } from './admission.ts';
 import { dropOverdue } from './overdue.ts';
 import { PeekCount } from './peek-count.ts';
+import { PeekingServers } from './peeking-servers.ts';
 import { RelayChecks } from './relay-check.ts';
 import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
 import { Sender } from './sender.ts';
@@ -51,6 +52,7 @@ export class InboundPeeks {
   readonly #snapshots: Snapshots;
   readonly #checks: RelayChecks;
   readonly #sender: Sender;
+  readonly #servers: PeekingServers;
   readonly #count: PeekCount;
   /** Rooms being opened for a peek that is not in the store yet, with how many there are of each. */
   readonly #opening = new Map<string, number>();
@@ -63,6 +65,7 @@ export class InboundPeeks {
     this.#snapshots = new Snapshots(homeserver);
     this.#checks = new RelayChecks({ logs: store.logs, homeserver });
     this.#count = new PeekCount(store.inboundPeeks, deps.clock);
+    this.#servers = new PeekingServers(store);
     this.#sender = new Sender({
       ...deps,
       checks: this.#checks,
@@ -71,11 +74,13 @@ export class InboundPeeks {
   }
 
   /** Takes up what an earlier run left unsent. Rejects with `StoreDownError`. */
-  start(): Promise<void> {
-    return this.#sender.start();
+  async start(): Promise<void> {
+    await this.#servers.start();
+    await this.#sender.start();
   }
 
   stop(): Promise<void> {
+    this.#servers.stop();
     return this.#sender.stop();
   }
 
@@ -127,10 +132,9 @@ export class InboundPeeks {
     return {};
   }
 
-  /** Whether the server has a live peek, in any room or in this one. */
-  async isPeeking(server: string, roomId?: string): Promise<boolean> {
-    const peeks = await this.#deps.store.inboundPeeks.ofServer(server);
-    return roomId === undefined ? peeks.length > 0 : peeks.some((peek) => peek.roomId === roomId);
+  /** Whether the server may have a peek; false is certain. Answered from memory. */
+  mayPeek(server: string): boolean {
+    return this.#servers.has(server);
   }
 
   /**

@@ -82,14 +82,26 @@ export class Upkeep {
       const unknown =
         error instanceof RemoteRefusal &&
         (error.status === 404 || error.status === 405 || error.errcode === 'M_UNRECOGNIZED');
+      const refused = error instanceof RemoteRefusal && error.status === 403;
       const elsewhere = error instanceof RemoteUnreachable && peek.candidates.length > 1;
-      if (unknown || elsewhere) return this.putAgain(peek);
+      if (unknown || refused || elsewhere) return this.putAgain(peek);
       logger.warn(
         { room: peek.roomId, server: peek.server, reason: String(error) },
         'a peek could not be renewed; it is tried again',
       );
       await store.outboundPeeks.update(peek.roomId, peek.peekId, { renewAt: now + RETRY_RENEWAL_MS });
     }
+  }
+
+  /** The room has closed, or its ACL shuts us out: its log closes where it stands, and the peeks on it end. */
+  async #shutOut(peek: OutboundPeek): Promise<void> {
+    const { store, logger } = this.#deps;
+    logger.info(
+      { room: peek.roomId, server: peek.server },
+      'the room may no longer be peeked; its peeks end',
+    );
+    await store.logs.append(peek.roomId, { entries: [], close: { reason: 'refused' } });
+    await this.letGo(peek);
   }
 
   /** Through the same server, or else another candidate. Meanwhile the room is read from what we have. */
@@ -102,6 +114,7 @@ export class Upkeep {
     } catch (error) {
       const nobody = error instanceof MatrixError || error instanceof PeekAnswerUnusable;
       if (!nobody) throw error;
+      if (error instanceof MatrixError && error.status === 403) return this.#shutOut(peek);
       await store.outboundPeeks.update(roomId, peek.peekId, { renewAt: clock.now() + RETRY_RENEWAL_MS });
     }
   }

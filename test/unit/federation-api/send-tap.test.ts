@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { type AddressInfo, connect } from 'node:net';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { SendTap } from '../../../src/federation-api/send-tap.ts';
 import { RawForwarder } from '../../../src/forward/raw-forwarder.ts';
 import { TrustedProxies } from '../../../src/forward/trusted-proxies.ts';
@@ -294,4 +294,32 @@ test('after the last peek through a server its transactions are not looked at', 
   await house.peeking.unpeek(ALICE, room.roomId);
   await send(transaction([room.message('x').pdu]));
   expect(forwarded).toHaveLength(1);
+});
+
+describe('a body that may not be held', () => {
+  const target = '/_matrix/federation/v1/send/held';
+  const authorization = `X-Matrix origin="${PEER}",destination="here.test",key="ed25519:a",sig="${'A'.repeat(86)}"`;
+
+  test('too large for a transaction ⇒ goes to the homeserver unread, whose answer stands', async () => {
+    const body = `"${'x'.repeat(200 * 65_536)}"`;
+    const response = await fetch(origin + target, { method: 'PUT', headers: { authorization }, body });
+    expect(await response.json()).toEqual({ pdus: { by: 'homeserver' } });
+    expect(forwarded[0]?.body === body).toBe(true);
+  });
+
+  test('endless drip ⇒ 408 after a minute, and the connection is closed', async () => {
+    const socket = connect(Number(new URL(origin).port), '127.0.0.1');
+    const received: Buffer[] = [];
+    socket.on('data', (chunk) => received.push(chunk));
+    socket.write(
+      `PUT ${target} HTTP/1.1\r\nHost: here.test\r\nAuthorization: ${authorization}\r\nContent-Length: 100\r\n\r\n{`,
+    );
+    await vi.waitFor(() => expect(house.clock.pending).toBeGreaterThan(0));
+    await house.clock.advance(60_000);
+    await once(socket, 'close');
+    const answer = Buffer.concat(received).toString();
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    expect(answer).toContain('M_UNKNOWN');
+    expect(forwarded).toEqual([]);
+  });
 });

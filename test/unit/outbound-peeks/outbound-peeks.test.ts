@@ -219,6 +219,20 @@ describe('renewal', () => {
   });
 });
 
+describe('renewal that is refused', () => {
+  test('⇒ 403 by every candidate: the room shuts us out, its log closes and its peeks end', async () => {
+    const { house, room } = await live();
+    house.remote.refuse(PEER, 'POST', '/peek/', 403, 'M_FORBIDDEN');
+    house.remote.refuse(PEER, 'PUT', '/peek/', 403, 'M_FORBIDDEN');
+    await house.settle(HOUR);
+    await house.sweeps.run();
+    await house.sweeps.run();
+    expect(await house.store.logs.get(room.roomId)).toMatchObject({ closed: { reason: 'refused' } });
+    expect(await house.store.devicePeeks.all()).toMatchObject([{ ended: { reason: 'closed' } }]);
+    expect(house.outbound.peeksThrough(room.roomId, PEER)).toBe(false);
+  });
+});
+
 describe('expired_peeks', () => {
   test('⇒ the peek is put again at once', async () => {
     const { house, room, peek } = await live();
