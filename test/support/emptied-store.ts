@@ -151,6 +151,11 @@ export function emptiedStoreTests(
         expect(house.remote.sent('PUT')).toHaveLength(1);
         return { house, room };
       }
+      /** Lets time pass in one leap: a sender that waits looks at the clock twice a minute. */
+      const pass = (house: PeekingHouse, ms: number) => {
+        house.clock.jump(ms);
+        return house.settle(60_000);
+      };
       const unreachable = (house: PeekingHouse) =>
         house.remote.on(PEEKER, 'PUT', '/send/', new RemoteUnreachable(`${PEEKER} cannot be reached`));
 
@@ -179,13 +184,13 @@ export function emptiedStoreTests(
       test('that did not renew it, and could be told only when it was back', async () => {
         const { house } = await peekedByServer();
         unreachable(house);
-        await house.settle(EVICTED_AFTER);
+        await pass(house, EVICTED_AFTER);
         await house.sweeps.run();
-        await house.settle(HOUR);
+        await pass(house, HOUR);
         expect(await house.store.inboundPeeks.all()).toEqual([]);
         expect(await house.store.size()).toBe(1);
         house.remote.on(PEEKER, 'PUT', '/send/', {});
-        await house.settle(HOUR);
+        await pass(house, HOUR);
         await house.sweeps.run();
         await expectEmpty(house);
       });
@@ -195,6 +200,32 @@ export function emptiedStoreTests(
         room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
         await house.settle();
         expect(house.remote.calls.at(-1)?.body.pdus).toMatchObject([{ type: 'm.room.history_visibility' }]);
+        await house.sweeps.run();
+        await expectEmpty(house);
+      });
+
+      test('that went away for ever, owed an event and the word that its peek has ended', async () => {
+        const { house, room } = await peekedByServer();
+        unreachable(house);
+        room.message('never delivered');
+        await pass(house, EVICTED_AFTER);
+        await house.sweeps.run();
+        await pass(house, EXPIRE_AFTER);
+        await house.sweeps.run();
+        await pass(house, HOUR);
+        await house.sweeps.run();
+        await expectEmpty(house);
+      });
+
+      test('that went away for ever, owed the event that closed the room', async () => {
+        const { house, room } = await peekedByServer();
+        unreachable(house);
+        room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
+        await pass(house, EVICTED_AFTER);
+        await house.sweeps.run();
+        await pass(house, EXPIRE_AFTER);
+        await house.sweeps.run();
+        await pass(house, HOUR);
         await house.sweeps.run();
         await expectEmpty(house);
       });
