@@ -32,13 +32,13 @@ const slice = (name: string, minutes: number): Step => ({
 const reporter = join(repositoryRoot, 'test', 'support', 'tally-reporter.ts');
 const SLICES: Readonly<Record<string, readonly Step[]>> = {
   check: [
-    { name: 'typecheck', minutes: 3, command: [bin('tsc'), '-p', 'tsconfig.json'] },
-    { name: 'lint', minutes: 3, command: [bin('biome'), 'check', '--error-on-warnings', '.'] },
-    { name: 'floors', minutes: 3, command: [join('scripts', 'floors.ts')] },
+    { name: 'typecheck', minutes: 1, command: [bin('tsc'), '-p', 'tsconfig.json'] },
+    { name: 'lint', minutes: 1, command: [bin('biome'), 'check', '--error-on-warnings', '.'] },
+    { name: 'floors', minutes: 1, command: [join('scripts', 'floors.ts')] },
   ],
-  unit: [slice('unit', 5)],
-  integration: [{ ...slice('integration', 10), prepare: testCertificates }],
-  e2e: [{ ...slice('e2e', 18), prepare: testCertificates }],
+  unit: [slice('unit', 2)],
+  integration: [{ ...slice('integration', 6), prepare: testCertificates }],
+  e2e: [{ ...slice('e2e', 10), prepare: testCertificates }],
 };
 
 beginEntry();
