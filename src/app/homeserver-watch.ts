@@ -23,6 +23,11 @@ export class HomeserverWatch {
   /** It has answered at least once, whatever it said. */
   heard = false;
   report: HomeserverReport | null = null;
+  #lookedOnce = () => {};
+  /** The first look is over: peeking is on, or it is known why not. */
+  readonly firstLook = new Promise<void>((resolve) => {
+    this.#lookedOnce = resolve;
+  });
   #reportedAt = Number.NEGATIVE_INFINITY;
 
   constructor(deps: {
@@ -45,6 +50,7 @@ export class HomeserverWatch {
         this.#logger.error({ err: error }, 'the homeserver could not be looked at; it is tried again');
         return false;
       });
+      this.#lookedOnce();
       await this.#clock.sleep(good ? AGAIN_MS : retry, this.#abort.signal);
       retry = good ? RETRY_MIN_MS : Math.min(retry * 2, RETRY_MAX_MS);
     }

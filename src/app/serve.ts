@@ -18,12 +18,15 @@ import { version } from './version.ts';
 
 /** Requests that are still being answered when the process is told to end get this long. */
 const DRAIN_MS = 3_000;
+/** How long a homeserver that does not answer keeps the pass-through closed at a start; one that is down does not. */
+const FIRST_LOOK_MS = 2_000;
 
 /** Runs the proxy until SIGTERM or SIGINT. Resolves with the exit code. */
 export async function serve(config: Config): Promise<number> {
   const logger = createLogger(config.logLevel);
   logForgottenRejections(process, logger);
   const clock = systemClock;
+  const ending = endSignal();
   const store = await openStore({
     redisUrl: config.redisUrl?.reveal() ?? null,
     dataDir: config.dataDir,
@@ -43,20 +46,12 @@ export async function serve(config: Config): Promise<number> {
       startedAt,
     });
 
-  const servers = [createListener(context.handle)];
-  await listen(servers[0] as Server, config.listen);
-  if (config.tls !== null) {
-    const tls = { cert: readFileSync(config.tls.certPath), key: readFileSync(config.tls.keyPath) };
-    const server = createListener(context.handle, { tls });
-    servers.push(server);
-    await listen(server, config.tls.listen);
-  }
-  const ops = http.createServer(createOpsApp({ health, ready: () => watch.heard, metrics: context.metrics }));
+  let listening = false;
+  const ops = http.createServer(
+    createOpsApp({ health, ready: () => listening && watch.heard, metrics: context.metrics }),
+  );
   await listen(ops, config.opsListen);
-  logger.info({ version, listen: config.listen, store: store.kind }, 'listening');
-
   const stopClosing = context.readers.watchClosing();
-  const stopSweeps = scheduleSweeps(context.sweeps, logger);
   let started = false;
   const watching = watch.run(async () => {
     if (started) return;
@@ -66,8 +61,22 @@ export async function serve(config: Config): Promise<number> {
     await context.inbound.start();
     started = true;
   });
+  // A sync or a transaction that came before the peeks are known would be the homeserver's alone.
+  await Promise.race([watch.firstLook, clock.sleep(FIRST_LOOK_MS)]);
 
-  const signal = await endSignal();
+  const servers = [createListener(context.handle)];
+  await listen(servers[0] as Server, config.listen);
+  if (config.tls !== null) {
+    const tls = { cert: readFileSync(config.tls.certPath), key: readFileSync(config.tls.keyPath) };
+    const server = createListener(context.handle, { tls });
+    servers.push(server);
+    await listen(server, config.tls.listen);
+  }
+  listening = true;
+  const stopSweeps = scheduleSweeps(context.sweeps, logger);
+  logger.info({ version, listen: config.listen, store: store.kind }, 'listening');
+
+  const signal = await ending;
   logger.info({ signal }, 'ending: held polls are answered');
   peekingSwitch.turnOff('the proxy is ending', 'Start it again.');
   const closed = servers.map((server) => drained(server));
