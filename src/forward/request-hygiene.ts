@@ -126,7 +126,7 @@ function namedByConnection(rawHeaders: readonly string[]): Set<string> | null {
 
 // Both run for every header of every message: the length decides first, so that few names are lower-cased.
 
-function isHopByHop(name: string): boolean {
+export function isHopByHop(name: string): boolean {
   switch (name.length) {
     case 2:
       return name.toLowerCase() === 'te';

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { endToEndHeaders } from './request-hygiene.ts';
+import { endToEndHeaders, isHopByHop } from './request-hygiene.ts';
 
 /** Status line and end-to-end headers (`[name, value, …]`) of an answer of the homeserver. */
 export interface ResponseHead {
@@ -11,19 +11,33 @@ export interface ResponseHead {
   readonly framing: 'length' | 'chunked' | 'connection';
 }
 
-/** Reads a head out of undici's callback. Names keep their case, values their bytes (latin1). */
+/** Reads a head out of undici's callback, in one pass. Names keep their case, values their bytes (latin1). */
 export function readHead(
   controller: Dispatcher.DispatchController,
   status: number,
   reason: string | undefined,
 ): ResponseHead {
   const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
-  const texts: string[] = [];
-  for (let i = 0; i < raw.length; i++) {
-    const part = raw[i] as Buffer | string;
-    texts.push(typeof part === 'string' ? part : part.toString('latin1'));
+  const rawHeaders: string[] = [];
+  let framing: ResponseHead['framing'] = 'connection';
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = textOf(raw[i] as Buffer | string);
+    framing = framedBy(name) ?? framing;
+    if (!isHopByHop(name)) rawHeaders.push(name, textOf(raw[i + 1] as Buffer | string));
+    else if (namesOthers(name, raw[i + 1] as Buffer | string)) return headOf(status, reason, raw.map(textOf));
   }
-  return headOf(status, reason, texts);
+  return { status, reason: reason ?? '', rawHeaders, framing };
+}
+
+function textOf(part: Buffer | string): string {
+  return typeof part === 'string' ? part : part.toString('latin1');
+}
+
+/** Whether this is a `Connection` that makes other headers hop-by-hop too. */
+function namesOthers(name: string, value: Buffer | string): boolean {
+  if (name.length !== 10 || name.toLowerCase() !== 'connection') return false;
+  const options = textOf(value).toLowerCase();
+  return options !== 'keep-alive' && options !== 'close';
 }
 
 /** The same out of a raw header list as node:http has it. */
