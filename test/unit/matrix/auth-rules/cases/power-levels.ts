@@ -1,0 +1,270 @@
+import type { Json, JsonObject } from '../../../../../src/matrix/json.ts';
+import { ADMIN, ALICE, type AuthCase, MOD, state, USER } from '../sketch.ts';
+
+/** Everybody here may send power levels; MOD has 50. */
+const OPEN: JsonObject = { state_default: 0, users: { [ADMIN]: 100, [MOD]: 50, '@mod2:home': 50 } };
+const FIELDS = ['users_default', 'events_default', 'state_default', 'ban', 'redact', 'kick', 'invite'];
+
+interface Change {
+  readonly title: string;
+  readonly by?: string;
+  /** Over `OPEN`. */
+  readonly before?: JsonObject;
+  readonly after: JsonObject;
+  readonly versions?: readonly [number, number];
+  readonly denied?: string;
+  readonly synapseDiffers?: string;
+}
+
+function change({ title, by = MOD, before = {}, after, ...rest }: Change): AuthCase {
+  return {
+    title: `power levels: ${title}`,
+    room: { levels: { ...OPEN, ...before } },
+    event: state('m.room.power_levels', by, { ...OPEN, ...before, ...after }),
+    ...rest,
+  };
+}
+
+const ABOVE = "above the sender's";
+
+const fields: AuthCase[] = FIELDS.flatMap((field) => [
+  change({ title: `${field} added, up to the sender's`, after: { [field]: 50 } }),
+  change({ title: `${field} added, above`, after: { [field]: 51 }, denied: ABOVE }),
+  change({
+    title: `${field} above is lowered`,
+    before: { [field]: 51 },
+    after: { [field]: 0 },
+    denied: field === 'state_default' ? 'too low' : ABOVE,
+  }),
+]);
+
+const users = (entries: JsonObject): JsonObject => ({ users: { ...(OPEN.users as JsonObject), ...entries } });
+const without = (...names: string[]): JsonObject => ({
+  users: Object.fromEntries(
+    Object.entries(OPEN.users as JsonObject).filter(([name]) => !names.includes(name)),
+  ),
+});
+
+const userChanges: Change[] = [
+  { title: 'nothing changes', after: {} },
+  { title: 'a user gets up to the sender', after: users({ [USER]: 50 }) },
+  { title: 'a user gets above the sender', after: users({ [USER]: 51 }), denied: ABOVE },
+  { title: 'a user below is removed', before: users({ [USER]: 49 }), after: users({}) },
+  { title: 'a user below is lowered', before: users({ [USER]: 49 }), after: users({ [USER]: 1 }) },
+  { title: 'an equal is lowered', after: users({ '@mod2:home': 0 }), denied: 'or above is changed' },
+  { title: 'an equal is removed', after: without('@mod2:home'), denied: 'or above is changed' },
+  { title: 'an equal is raised', after: users({ '@mod2:home': 51 }), denied: ABOVE },
+  { title: 'an admin is lowered', after: users({ [ADMIN]: 0 }), denied: 'or above is changed' },
+  { title: 'an admin is removed', after: without(ADMIN), denied: 'or above is changed' },
+  { title: 'the sender lowers themselves', after: users({ [MOD]: 1 }) },
+  { title: 'the sender removes themselves', after: without(MOD) },
+  { title: 'the sender raises themselves', after: users({ [MOD]: 51 }), denied: ABOVE },
+  { title: 'a user adds themselves', by: USER, after: users({ [USER]: 0 }) },
+  { title: 'a user raises themselves', by: USER, after: users({ [USER]: 1 }), denied: ABOVE },
+  { title: 'an admin lowers a moderator', by: ADMIN, after: users({ [MOD]: 0 }) },
+  { title: 'an admin makes an admin', by: ADMIN, after: users({ [USER]: 100 }) },
+  { title: 'an admin makes more than an admin', by: ADMIN, after: users({ [USER]: 101 }), denied: ABOVE },
+  { title: 'users go altogether', by: MOD, after: { users: {} }, denied: 'or above is changed' },
+  {
+    title: 'who made the room does what levels allow nobody',
+    versions: [12, 12],
+    by: ALICE,
+    after: users({ [ADMIN]: Number.MAX_SAFE_INTEGER, [MOD]: 0 }),
+  },
+  {
+    title: 'who made the room has no more than their level',
+    versions: [1, 11],
+    by: ALICE,
+    after: users({ [USER]: 1 }),
+    denied: ABOVE,
+  },
+];
+
+const entries: Change[] = ['events', 'notifications'].flatMap((family): Change[] => [
+  { title: `${family}: an entry up to the sender's is added`, after: { [family]: { 'm.x': 50 } } },
+  {
+    title: `${family}: an entry below is changed`,
+    before: { [family]: { 'm.x': 49 } },
+    after: { [family]: { 'm.x': 50 } },
+  },
+  {
+    title: `${family}: an entry as high is changed`,
+    before: { [family]: { 'm.x': 50 } },
+    after: { [family]: { 'm.x': 0 } },
+  },
+  { title: `${family}: an entry above stays`, before: { [family]: { 'm.x': 51 } }, after: { ban: 50 } },
+  {
+    title: `${family}: __proto__ up to the sender's is added`,
+    after: { [family]: JSON.parse('{"__proto__":50}') },
+  },
+]);
+
+const deniedEntries = [
+  { title: 'an entry above is added', after: { events: { 'm.x': 51 } } },
+  { title: '__proto__ above is added', after: { events: JSON.parse('{"__proto__":51}') } },
+  { title: 'an entry above is lowered', before: { events: { 'm.x': 51 } }, after: { events: { 'm.x': 0 } } },
+  { title: 'an entry above is removed', before: { events: { 'm.x': 51 } }, after: { events: {} } },
+  { title: 'an entry is raised above', before: { events: { 'm.x': 0 } }, after: { events: { 'm.x': 51 } } },
+].map((each): Change & { denied: string } => ({ ...each, denied: ABOVE }));
+
+/** The same of `notifications`, which are checked from version 6 on. */
+const notifications: Change[] = deniedEntries.flatMap(({ title, before, after, denied }): Change[] => {
+  const moved = {
+    ...(before === undefined ? {} : { before: { notifications: before.events as Json } }),
+    after: { notifications: after.events as Json },
+  };
+  return [
+    { title: `notifications: ${title}`, ...moved, versions: [6, 12], denied },
+    { title: `notifications before they are checked: ${title}`, ...moved, versions: [1, 5] },
+  ];
+});
+
+const creators: AuthCase[] = [
+  {
+    title: 'v12: users names who made the room',
+    event: state('m.room.power_levels', ADMIN, { users: { [ADMIN]: 100, [MOD]: 50, [ALICE]: 0 } }),
+    denied: 'a creator',
+  },
+  {
+    title: 'v12: users names who made the room, as the first power levels',
+    room: { levels: null },
+    event: state('m.room.power_levels', ALICE, { users: { [ALICE]: 100 } }),
+    denied: 'a creator',
+  },
+  {
+    title: 'v12: users names an additional creator',
+    room: { create: { additional_creators: [USER] } },
+    event: state('m.room.power_levels', ALICE, { users: { [USER]: 100 } }),
+    denied: 'a creator',
+  },
+  {
+    title: 'v12: the first power levels name others',
+    room: { levels: null },
+    event: state('m.room.power_levels', ALICE, { users: { [USER]: 1_000_000 } }),
+  },
+].map((each) => ({ ...each, versions: [12, 12] as const }));
+
+function first(
+  title: string,
+  content: JsonObject,
+  versions: readonly [number, number],
+  denied?: string,
+  synapseDiffers?: string,
+): AuthCase {
+  return {
+    title: `the first power levels: ${title}`,
+    versions,
+    room: { levels: null },
+    event: state('m.room.power_levels', ALICE, content),
+    ...(denied === undefined ? {} : { denied }),
+    ...(synapseDiffers === undefined ? {} : { synapseDiffers }),
+  };
+}
+
+const shapes: AuthCase[] = [
+  first('empty', {}, [1, 12]),
+  first('more than the sender has', { users: { [USER]: 1000 }, ban: 1000 }, [1, 12]),
+  first('unknown members are whatever', { more: 'x', historical: 'y' }, [1, 12]),
+  first('users is an array', { users: [] }, [1, 12], 'users is no object'),
+  first('users is null', { users: null }, [1, 12], 'users is no object'),
+  first('users has no user ID', { users: { bob: 1 } }, [1, 12], 'than user IDs'),
+  first('users has __proto__', JSON.parse('{"users":{"__proto__":1}}'), [1, 12], 'than user IDs'),
+  first('users has a list', { users: { [USER]: [1] } }, [1, 12], 'than power levels'),
+  first('users has null', { users: { [USER]: null } }, [1, 12], 'than power levels'),
+  first('users has a text that is no number', { users: { [USER]: 'high' } }, [1, 12], 'than power levels'),
+  first('users has an empty text', { users: { [USER]: '' } }, [1, 12], 'than power levels'),
+  first('users has a text with a point', { users: { [USER]: '1.0' } }, [1, 12], 'than power levels'),
+  first('users has a text with an exponent', { users: { [USER]: '1e2' } }, [1, 12], 'than power levels'),
+  first('users has a hexadecimal text', { users: { [USER]: '0x10' } }, [1, 12], 'than power levels'),
+  first('users has a text with two signs', { users: { [USER]: '+-1' } }, [1, 12], 'than power levels'),
+  first('users has a text with _', { users: { [USER]: '1_0' } }, [10, 12], 'than power levels'),
+  first('users has true', { users: { [USER]: true } }, [10, 12], 'than power levels'),
+  first(
+    'users has a text with _ where texts are read',
+    { users: { [USER]: '1_0' } },
+    [1, 9],
+    'than power levels',
+    'Python reads 1_0 as a number',
+  ),
+  first(
+    'users has true where texts are read',
+    { users: { [USER]: true } },
+    [1, 9],
+    'than power levels',
+    'to Python true is a number',
+  ),
+  first('users has a text', { users: { [USER]: '50' } }, [1, 9]),
+  first('users has a text with zeroes, sign and spaces', { users: { [USER]: ' -0050\n' } }, [1, 9]),
+  first(
+    'users has a text where integers are needed',
+    { users: { [USER]: '50' } },
+    [10, 12],
+    'than power levels',
+  ),
+  first('users has a float', { users: { [USER]: 50.5 } }, [1, 5]),
+  ...FIELDS.flatMap((field) => [
+    first(`${field} is a text`, { [field]: '50' }, [1, 9]),
+    first(`${field} is a text where integers are needed`, { [field]: '50' }, [10, 12], 'no integer'),
+    first(`${field} is null where integers are needed`, { [field]: null }, [10, 12], 'no integer'),
+  ]),
+  ...['events', 'notifications'].flatMap((family) => [
+    first(`${family} has a text`, { [family]: { 'm.x': '50' } }, [1, 9]),
+    first(
+      `${family} has a text where integers are needed`,
+      { [family]: { 'm.x': '1' } },
+      [10, 12],
+      'than integers',
+    ),
+    first(
+      `${family} has an object where integers are needed`,
+      { [family]: { 'm.x': {} } },
+      [10, 12],
+      'than integers',
+    ),
+    first(`${family} is an array where integers are needed`, { [family]: [] }, [10, 12], 'than integers'),
+    first(`${family} is null where integers are needed`, { [family]: null }, [10, 12], 'than integers'),
+    first(`${family} has __proto__`, JSON.parse(`{"${family}":{"__proto__":5}}`), [1, 12]),
+  ]),
+];
+
+const texts: Change[] = [
+  {
+    title: 'a text for the same number is no change',
+    before: users({ [USER]: 50 }),
+    after: users({ [USER]: '50' }),
+  },
+  {
+    title: 'another text for an equal is a change',
+    after: users({ '@mod2:home': '49' }),
+    denied: 'or above is changed',
+  },
+  { title: 'a text above', after: { ban: '51' }, denied: ABOVE },
+  { title: 'a text that is no number', after: { ban: 'x' }, denied: ABOVE },
+  { title: 'null', after: { ban: null }, denied: ABOVE },
+  { title: 'events becomes a number', after: { events: 7 }, denied: 'events is no object', by: ADMIN },
+  {
+    title: 'events becomes an empty array',
+    after: { events: [] },
+    denied: 'events is no object',
+    by: ADMIN,
+    synapseDiffers: 'it finds no entries in it, and then lets nobody send anything',
+  },
+].map((each): Change => ({ ...each, versions: [1, 9] }));
+
+export const powerLevelCases: AuthCase[] = [
+  ...fields,
+  ...[...userChanges, ...entries, ...deniedEntries, ...notifications, ...texts].map(change),
+  change({
+    title: 'a float cut to the same number is no change',
+    before: users({ [USER]: 50.5 }),
+    after: users({ [USER]: 50.1 }),
+    versions: [1, 5],
+  }),
+  ...creators,
+  ...shapes,
+  {
+    title: 'power levels without the level of their type',
+    event: state('m.room.power_levels', USER, {}),
+    denied: 'too low',
+  },
+];
