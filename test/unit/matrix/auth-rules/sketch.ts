@@ -79,7 +79,18 @@ export function member(
   return state('m.room.member', sender, { membership, ...content }, target);
 }
 
-export const USUAL_LEVELS: JsonObject = { users: { [ADMIN]: 100, [MOD]: 50 } };
+/** The power levels that stand alone. */
+export const LEVEL_FIELDS = [
+  'users_default',
+  'events_default',
+  'state_default',
+  'ban',
+  'redact',
+  'kick',
+  'invite',
+];
+
+const USUAL_LEVELS: JsonObject = { users: { [ADMIN]: 100, [MOD]: 50 } };
 const USUAL_MEMBERS = { [ALICE]: 'join', [ADMIN]: 'join', [MOD]: 'join', [USER]: 'join' };
 
 export function rulesOf(version: string): RoomVersionRules {

@@ -3,8 +3,10 @@ import { createCases } from './create.ts';
 import { inviteCases } from './invite.ts';
 import { joinCases } from './join.ts';
 import { leaveCases } from './leave.ts';
+import { powerLevelShapeCases } from './power-level-shapes.ts';
 import { powerLevelCases } from './power-levels.ts';
 import { sendCases } from './send.ts';
+import { specialCases } from './special.ts';
 
 export const allCases: readonly AuthCase[] = [
   ...createCases,
@@ -12,5 +14,7 @@ export const allCases: readonly AuthCase[] = [
   ...inviteCases,
   ...leaveCases,
   ...sendCases,
+  ...specialCases,
   ...powerLevelCases,
+  ...powerLevelShapeCases,
 ];
