@@ -63,6 +63,8 @@ test.each(SUPPORTED_ROOM_VERSIONS)('the state that may authorise an event: versi
   expect(typesFor(authorised(MOD), version)).toEqual(number >= 8 ? [...plain, memberOf(MOD)] : plain);
   expect(typesFor(authorised(GUEST), version)).toEqual(plain);
   expect(typesFor(authorised(5), version)).toEqual(plain);
+  const odd = member(MOD, GUEST, 'join', { join_authorised_via_users_server: MOD });
+  expect(typesFor(odd, version)).toEqual([...always(MOD), memberOf(GUEST), JOIN_RULES]);
 });
 
 interface Choice {

@@ -1,7 +1,7 @@
 import { encodeBase64, encodeBase64Url } from '../../../../../src/matrix/base64.ts';
 import type { Json, JsonObject } from '../../../../../src/matrix/json.ts';
 import { signJson } from '../../../../../src/matrix/signed-json.ts';
-import { SPEC_KEY } from '../../spec-key.ts';
+import { parseSigningKeys, type SigningKey } from '../../../../../src/matrix/signing-key.ts';
 import {
   ADMIN,
   ALICE,
@@ -63,9 +63,13 @@ const invites: AuthCase[] = [
 ];
 
 const TOKEN = 'token';
-const KEY = encodeBase64(SPEC_KEY.publicKey);
+/** Its public half has a + and a /, which the URL-safe alphabet writes otherwise. */
+const SIGNING_KEY = parseSigningKeys(
+  `ed25519 1 ${encodeBase64(new Uint8Array(32).fill(2))}\n`,
+)[0] as SigningKey;
+const KEY = encodeBase64(SIGNING_KEY.publicKey);
 const OTHER_KEY = encodeBase64(new Uint8Array(32).fill(9));
-const SIGNED = signJson({ mxid: GUEST, token: TOKEN }, 'id.example', SPEC_KEY);
+const SIGNED = signJson({ mxid: GUEST, token: TOKEN }, 'id.example', SIGNING_KEY);
 
 function thirdParty(signed: Json | undefined, sender = USER): EventSketch {
   return member(sender, GUEST, 'invite', {
@@ -93,7 +97,7 @@ const thirdPartyInvites: AuthCase[] = [
   },
   {
     title: 'the key is in the URL-safe alphabet',
-    room: promised({ public_key: encodeBase64Url(SPEC_KEY.publicKey) }),
+    room: promised({ public_key: encodeBase64Url(SIGNING_KEY.publicKey) }),
     event: thirdParty(SIGNED),
   },
   {
@@ -126,25 +130,25 @@ const thirdPartyInvites: AuthCase[] = [
   {
     title: 'no mxid',
     room,
-    event: thirdParty(signJson({ token: TOKEN }, 'id.example', SPEC_KEY)),
+    event: thirdParty(signJson({ token: TOKEN }, 'id.example', SIGNING_KEY)),
     denied: 'no user or no token',
   },
   {
     title: 'no token',
     room,
-    event: thirdParty(signJson({ mxid: GUEST }, 'id.example', SPEC_KEY)),
+    event: thirdParty(signJson({ mxid: GUEST }, 'id.example', SIGNING_KEY)),
     denied: 'no user or no token',
   },
   {
     title: 'a token that is a number',
     room,
-    event: thirdParty(signJson({ mxid: GUEST, token: 5 }, 'id.example', SPEC_KEY)),
+    event: thirdParty(signJson({ mxid: GUEST, token: 5 }, 'id.example', SIGNING_KEY)),
     denied: 'no user or no token',
   },
   {
     title: 'for another user',
     room,
-    event: thirdParty(signJson({ mxid: MOD, token: TOKEN }, 'id.example', SPEC_KEY)),
+    event: thirdParty(signJson({ mxid: MOD, token: TOKEN }, 'id.example', SIGNING_KEY)),
     denied: 'another user',
   },
   { title: 'no signatures', room, event: thirdParty({ mxid: GUEST, token: TOKEN }), denied: 'no key' },
