@@ -1,5 +1,6 @@
 import { checkHealth } from './app/healthcheck.ts';
 import { serve } from './app/serve.ts';
+import { StartError } from './app/start-error.ts';
 import { version } from './app/version.ts';
 import { type Config, ConfigError, loadConfig } from './config/config.ts';
 import { settingsHelp } from './config/settings-text.ts';
@@ -47,7 +48,7 @@ async function withConfig(env: Environment, run: (config: Config) => Promise<num
   try {
     return await run(loadConfig(env));
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+    if (!(error instanceof ConfigError || error instanceof StartError)) throw error;
     process.stderr.write(`${error.message}\n`);
     return 1;
   }

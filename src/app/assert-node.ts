@@ -5,6 +5,8 @@ const OLDEST = 24;
 export function assertNode(version: string): void {
   const major = Number(/^v(\d+)\./.exec(version)?.[1] ?? 0);
   if (major >= OLDEST) return;
-  process.stderr.write(`matrix-peek-proxy needs Node.js ${OLDEST} or newer; this is ${version}.\n`);
+  process.stderr.write(
+    `matrix-peek-proxy needs Node.js ${OLDEST} or newer; this is ${version}. (In a checkout, node_modules/.bin/node is one.)\n`,
+  );
   process.exit(1);
 }

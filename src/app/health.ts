@@ -79,7 +79,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
       version: report?.version ?? null,
       peeking: peekingSwitch.on,
       reader,
-      ...(problem ?? (reader ? {} : NO_READER)),
+      ...(problem ?? (reader ? {} : withoutReader(report))),
     },
     store: {
       kind: store.kind,
@@ -92,10 +92,15 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   };
 }
 
-const NO_READER = {
-  advice:
-    "Peeking into this homeserver's own rooms is off: set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN).",
-};
+/** Why the homeserver's own rooms cannot be peeked: nothing is configured, or it does not know the reader. */
+function withoutReader(report: HomeserverReport | null): { problem: string; advice: string } {
+  return {
+    problem: report?.problem?.reason ?? 'there is no reader',
+    advice:
+      report?.problem?.advice ??
+      "Peeking into this homeserver's own rooms is off: set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN).",
+  };
+}
 
 /** Why peeking is off, or why it cannot work just now. */
 function problemOfHomeserver(

@@ -29,6 +29,7 @@ export class HomeserverWatch {
     this.#lookedOnce = resolve;
   });
   #reportedAt = Number.NEGATIVE_INFINITY;
+  #warned = false;
 
   constructor(deps: {
     probe: () => Promise<HomeserverReport>;
@@ -76,6 +77,13 @@ export class HomeserverWatch {
   async #look(turnedOn: () => Promise<void>): Promise<boolean> {
     const report = this.#note(await this.#probe());
     const { problem } = report;
+    if (problem?.kind === 'no-reader' && !this.#warned) {
+      this.#logger.warn(
+        { reason: problem.reason, advice: problem.advice },
+        'rooms of this homeserver cannot be peeked',
+      );
+    }
+    this.#warned = problem?.kind === 'no-reader';
     const fatal = problem !== null && problem.kind !== 'no-reader';
     if (fatal) {
       // A homeserver that is away for a moment changes nothing: requests that need it fail by themselves.

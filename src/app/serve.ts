@@ -9,11 +9,13 @@ import { systemClock } from '../platform/clock.ts';
 import { createLogger } from '../platform/log.ts';
 import { systemRandom } from '../platform/random.ts';
 import { openStore } from '../store/open-store.ts';
+import { checkFiles } from './check-files.ts';
 import { createContext } from './context.ts';
 import { logForgottenRejections } from './forgotten-rejections.ts';
 import { readHealth } from './health.ts';
 import { createOpsApp } from './ops-server.ts';
 import { scheduleSweeps } from './schedule.ts';
+import { about } from './start-error.ts';
 import { version } from './version.ts';
 
 /** Requests that are still being answered when the process is told to end get this long. */
@@ -27,12 +29,15 @@ export async function serve(config: Config): Promise<number> {
   logForgottenRejections(process, logger);
   const clock = systemClock;
   const ending = endSignal();
-  const store = await openStore({
-    redisUrl: config.redisUrl?.reveal() ?? null,
-    dataDir: config.dataDir,
-    clock,
-    logger,
-  });
+  checkFiles(config);
+  const store = await about(config.redisUrl === null ? 'PEEK_DATA_DIR' : 'PEEK_REDIS_URL', () =>
+    openStore({
+      redisUrl: config.redisUrl?.reveal() ?? null,
+      dataDir: config.dataDir,
+      clock,
+      logger,
+    }),
+  );
   const context = createContext(config, { store, clock, random: systemRandom, logger });
   const { watch, peekingSwitch, held } = context;
   const startedAt = clock.now();
@@ -50,7 +55,7 @@ export async function serve(config: Config): Promise<number> {
   const ops = http.createServer(
     createOpsApp({ health, ready: () => listening && watch.heard, metrics: context.metrics }),
   );
-  await listen(ops, config.opsListen);
+  await about('PEEK_OPS_LISTEN', () => listen(ops, config.opsListen));
   const stopClosing = context.readers.watchClosing();
   let started = false;
   const watching = watch.run(async () => {
@@ -65,12 +70,13 @@ export async function serve(config: Config): Promise<number> {
   await Promise.race([watch.firstLook, clock.sleep(FIRST_LOOK_MS)]);
 
   const servers = [createListener(context.handle)];
-  await listen(servers[0] as Server, config.listen);
+  await about('PEEK_LISTEN', () => listen(servers[0] as Server, config.listen));
   if (config.tls !== null) {
     const tls = { cert: readFileSync(config.tls.certPath), key: readFileSync(config.tls.keyPath) };
     const server = createListener(context.handle, { tls });
     servers.push(server);
-    await listen(server, config.tls.listen);
+    const address = config.tls.listen;
+    await about('PEEK_TLS_LISTEN', () => listen(server, address));
   }
   listening = true;
   const stopSweeps = scheduleSweeps(context.sweeps, logger);

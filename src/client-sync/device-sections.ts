@@ -90,7 +90,7 @@ export class DeviceSectionReader {
     const head = readableHead(log);
     const stretch =
       at === undefined
-        ? await this.#first(peek, log, head, request.filter)
+        ? await this.#first(peek, log, head, request)
         : await readOn(this.#store, log, at, head, request.filter.timelineLimit ?? NEXT_TIMELINE);
     into.read.set(peek.instance, stretch.end);
     if (!wantsRoom(request.filter, peek.roomId)) return;
@@ -100,13 +100,14 @@ export class DeviceSectionReader {
   }
 
   /** A first section, or the same one again when its answer was lost. */
-  async #first(peek: DevicePeek, log: RoomLog, head: number, filter: SyncFilter): Promise<Stretch> {
-    const kept = peek.initial;
+  async #first(peek: DevicePeek, log: RoomLog, head: number, request: SectionRequest): Promise<Stretch> {
+    // Without `since` a device begins anew each time, and wants what there is now.
+    const kept = request.read === null ? null : peek.initial;
     if (kept !== null && kept.from >= log.tail - 1 && kept.to <= head) {
       const stretch = await readOn(this.#store, log, kept.from, kept.to, Number.MAX_SAFE_INTEGER);
       return { ...stretch, limited: true };
     }
-    const stretch = await readNewest(this.#store, log, head, filter.timelineLimit ?? FIRST_TIMELINE);
+    const stretch = await readNewest(this.#store, log, head, request.filter.timelineLimit ?? FIRST_TIMELINE);
     await this.#store.devicePeeks.update(peek, { initial: { from: stretch.start, to: stretch.end } });
     return stretch;
   }

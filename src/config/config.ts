@@ -28,14 +28,14 @@ type DeepReadonly<T> = T extends Secret
       ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
       : T;
 
-/** The environment does not make a configuration. The message lists every problem, then every setting. */
+/** The environment does not make a configuration. The message lists every setting, then every problem, which so stay in sight. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
     const list = problems.map((problem) => `  - ${problem}`).join('\n');
-    super(`The settings cannot be used:\n${list}\n\nThe settings are:\n${settingsHelp()}`);
+    super(`The settings are:\n${settingsHelp()}\n\nThe settings cannot be used:\n${list}`);
     this.problems = problems;
   }
 }

@@ -145,8 +145,8 @@ function noReader(reason: string | null): HomeserverProblem {
     kind: 'no-reader',
     reason: reason ?? 'the reader could not be set up',
     advice:
-      'For peeking into rooms of this homeserver, have it load the file of PEEK_REGISTRATION_PATH, ' +
-      'or set PEEK_READER_TOKEN.',
+      'For peeking into rooms of this homeserver, set PEEK_REGISTRATION_PATH (or PEEK_READER_TOKEN). If it is set, ' +
+      'name that very file in app_service_config_files of homeserver.yaml and restart the homeserver.',
   };
 }
 

@@ -42,6 +42,7 @@ describe('a first section', () => {
 
   test('is the same again when its answer was lost, whatever happened meanwhile', async () => {
     const { house, room, device } = await residentRoom(30);
+    device.read = new Map();
     const first = await device.lostSync();
     room.messages(5, 'new');
     room.state('m.room.topic', '', { topic: 'second' });
@@ -52,6 +53,15 @@ describe('a first section', () => {
       ...numbered(0, 5, 'new'),
       'topic=second',
     ]);
+    expect((await device.sync()).peek.size).toBe(0);
+  });
+
+  test('is fresh for each request without since: such a device begins anew', async () => {
+    const { house, room, device } = await residentRoom(30);
+    await device.lostSync();
+    room.messages(1, 'new');
+    await house.settle(1000);
+    expect(brief((await device.sync()).peek.get(room.roomId))?.timeline.at(-1)).toBe('new 0');
     expect((await device.sync()).peek.size).toBe(0);
   });
 
