@@ -5,7 +5,7 @@ import http from 'node:http';
 import type { Config } from '../config/config.ts';
 import type { ListenAddress } from '../config/kinds.ts';
 import { createListener } from '../forward/listener.ts';
-import { systemClock } from '../platform/clock.ts';
+import { type Clock, systemClock } from '../platform/clock.ts';
 import { createLogger } from '../platform/log.ts';
 import { systemRandom } from '../platform/random.ts';
 import { openStore } from '../store/open-store.ts';
@@ -67,7 +67,7 @@ export async function serve(config: Config): Promise<number> {
     started = true;
   });
   // A sync or a transaction that came before the peeks are known would be the homeserver's alone.
-  await Promise.race([watch.firstLook, clock.sleep(FIRST_LOOK_MS)]);
+  await soonest(clock, FIRST_LOOK_MS, watch.firstLook);
 
   const servers = [createListener(context.handle)];
   await about('PEEK_LISTEN', () => listen(servers[0] as Server, config.listen));
@@ -91,15 +91,20 @@ export async function serve(config: Config): Promise<number> {
   stopClosing();
   ops.close();
   ops.closeAllConnections();
-  const answered = new AbortController();
-  await Promise.race([Promise.all(closed), clock.sleep(DRAIN_MS, answered.signal)]);
-  answered.abort();
+  await soonest(clock, DRAIN_MS, Promise.all(closed));
   for (const server of servers) server.closeAllConnections();
   await context.close();
   await watching;
   await store.close();
   logger.info('ended');
   return 0;
+}
+
+/** Resolves with `work`, or after `ms`; the timer does not outlive it. */
+async function soonest(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([work, clock.sleep(ms, over.signal)]);
+  over.abort();
 }
 
 async function listen(server: Server, address: ListenAddress): Promise<void> {
