@@ -2,6 +2,8 @@ import type { ClientEvent, MatrixClient, SyncAnswer } from '../support/client.ts
 import { idsOf, timelineOf } from './rooms.ts';
 
 const POLL_MS = 5_000;
+/** As many events as one answer can show: what comes at once after an outage is not cut, which would be a gap. */
+const filter = { room: { timeline: { limit: 100 } } };
 
 /**
  * A device that syncs on and on, and keeps what it is told of one peeked room, in that order: its events,
@@ -28,7 +30,7 @@ export class Follower {
 
   /** One `/sync`, which waits at most `timeout` ms. */
   async step(timeout = POLL_MS): Promise<SyncAnswer> {
-    const answer = await this.client.sync({ since: this.since, timeout });
+    const answer = await this.client.sync({ since: this.since, timeout, filter });
     this.since = answer.next_batch;
     const { peek, leave } = answer.rooms;
     for (const room of [peek[this.roomId], leave[this.roomId]]) {
