@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { createClientRouter } from '../client-api/router.ts';
@@ -23,8 +22,6 @@ import { RoomQueues } from '../feeds/room-queues.ts';
 import { createPassThrough } from '../forward/pass-through.ts';
 import { RawForwarder } from '../forward/raw-forwarder.ts';
 import { TrustedProxies } from '../forward/trusted-proxies.ts';
-import { createUpstream } from '../forward/upstream.ts';
-import { createHomeserver } from '../homeserver/synapse-homeserver.ts';
 import { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { isObject } from '../matrix/json.ts';
@@ -35,15 +32,15 @@ import { RoomReaders } from '../peeking/room-readers.ts';
 import { Sweeps } from '../peeking/sweeps.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
-import { createMetrics } from '../platform/metrics.ts';
+import { createMetrics, type Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { RequestAuthenticator } from '../remote-servers/request-authenticator.ts';
 import { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
 import { HomeserverWatch } from './homeserver-watch.ts';
+import { createOutside, type Outside } from './outside.ts';
 import { PeekingSwitch } from './peeking-switch.ts';
-import { createRemoteServers } from './remote-servers.ts';
 import { createRouteTable } from './route-table.ts';
 
 export interface Surroundings {
@@ -51,6 +48,8 @@ export interface Surroundings {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Default: a registry of its own, with the figures of the process. */
+  readonly metrics?: Metrics;
 }
 
 /** Peeks of all servers together; a room's cursor is a few hundred bytes. */
@@ -59,36 +58,20 @@ const MOST_INBOUND_PEEKS = 100_000;
 /** Every object of the proxy, built once, by hand, from the ground floor up. */
 export type Context = ReturnType<typeof createContext>;
 
-export function createContext(config: Config, { store, clock, random, logger }: Surroundings) {
-  const metrics = createMetrics({ processMetrics: true });
+export function createContext(
+  config: Config,
+  { store, clock, random, logger, metrics = createMetrics({ processMetrics: true }) }: Surroundings,
+  outside: Outside = createOutside(config, { clock, random, metrics }),
+) {
   const { serverName } = config;
+  const { homeserver, upstream, remote, keys, domains } = outside;
   // Named so that a process which comes back after a crash takes up its own leases at once.
   const owner = `${hostname()}/${config.listen.host}:${config.listen.port}`;
 
   const trusted = new TrustedProxies(config.trustedProxies ?? []);
-  const upstream = createUpstream(config.homeserverUrl);
   const forwarder = new RawForwarder(upstream, trusted);
   const passThrough = createPassThrough(config.homeserverUrl, trusted);
 
-  const homeserver = createHomeserver({
-    url: config.homeserverUrl,
-    serverName,
-    signingKeyText: readFileSync(config.signingKeyPath, 'utf8'),
-    reader: readerOf(config),
-    clock,
-  });
-  const {
-    remote,
-    keys,
-    domains,
-    close: closeRemote,
-  } = createRemoteServers(config, {
-    homeserver,
-    signingKey: homeserver.signingKey,
-    clock,
-    random,
-    metrics,
-  });
   const authenticator = new RequestAuthenticator({ serverName, domains, keyRing: keys, clock });
   const authenticate: Authenticate = (request) =>
     authenticator.authenticate({
@@ -257,13 +240,7 @@ export function createContext(config: Config, { store, clock, random, logger }: 
       await Promise.all([inbound.stop(), residentFeeds.stopAll()]);
       wakes.close();
       passThrough.close();
-      await Promise.all([upstream.destroy(), homeserver.close(), closeRemote()]);
+      await outside.close();
     },
   };
-}
-
-function readerOf(config: Config) {
-  if (config.reader === null) return null;
-  if (config.reader.kind === 'token') return { kind: 'token' as const, token: config.reader.token.reveal() };
-  return { kind: 'registration' as const, text: readFileSync(config.reader.path, 'utf8') };
 }
