@@ -2,7 +2,7 @@ import { checkHealth } from './app/healthcheck.ts';
 import { serve } from './app/serve.ts';
 import { StartError } from './app/start-error.ts';
 import { version } from './app/version.ts';
-import { type Config, ConfigError, loadConfig } from './config/config.ts';
+import { type Config, ConfigError, loadConfig, loadOpsListen } from './config/config.ts';
 import { settingsHelp } from './config/settings-text.ts';
 import { makeRegistration } from './homeserver/registration.ts';
 import { systemRandom } from './platform/random.ts';
@@ -30,7 +30,7 @@ export async function runCommand(args: readonly string[], env: Environment): Pro
         return 0;
       });
     case 'healthcheck':
-      return withConfig(env, (config) => checkHealth(config.opsListen));
+      return explained(() => checkHealth(loadOpsListen(env)));
     case '--version':
       process.stdout.write(`${version}\n`);
       return 0;
@@ -44,9 +44,14 @@ export async function runCommand(args: readonly string[], env: Environment): Pro
   }
 }
 
-async function withConfig(env: Environment, run: (config: Config) => Promise<number>): Promise<number> {
+function withConfig(env: Environment, run: (config: Config) => Promise<number>): Promise<number> {
+  return explained(() => run(loadConfig(env)));
+}
+
+/** What is wrong with the settings or with the machine is said in words and makes exit code 1. */
+async function explained(run: () => Promise<number>): Promise<number> {
   try {
-    return await run(loadConfig(env));
+    return await run();
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof StartError)) throw error;
     process.stderr.write(`${error.message}\n`);

@@ -67,6 +67,15 @@ export function loadConfig(env: Environment): Config {
   });
 }
 
+/** The ops listener alone, for who only asks it. Throws `ConfigError` if that one setting is wrong. */
+export function loadOpsListen(env: Environment): ListenAddress {
+  const setting = SETTINGS.opsListen;
+  const text = textOf(env, setting) ?? setting.default;
+  const result = setting.kind.schema.safeParse(text);
+  if (result.success) return result.data;
+  throw new ConfigError(result.error.issues.map((issue) => problem(setting, text, issue.message)));
+}
+
 /** The values that could be read, and what was wrong with the others. */
 function readValues(env: Environment): { values: Partial<Values>; problems: string[] } {
   const known = new Set<string>(Object.values(SETTINGS).map((setting) => setting.name));

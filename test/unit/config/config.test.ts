@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, loadConfig } from '../../../src/config/config.ts';
+import { ConfigError, loadConfig, loadOpsListen } from '../../../src/config/config.ts';
 import { SETTINGS, settingList } from '../../../src/config/settings.ts';
 
 const NEEDED = {
@@ -149,5 +149,19 @@ describe('loadConfig', () => {
       }
     }
     expect(new Set(settingList.map((setting) => setting.name)).size).toBe(Object.keys(SETTINGS).length);
+  });
+});
+
+describe('loadOpsListen', () => {
+  test('needs none of the other settings', () => {
+    expect(loadOpsListen({})).toEqual({ host: '127.0.0.1', port: 8091 });
+    expect(loadOpsListen({ PEEK_OPS_LISTEN: '0.0.0.0:9000', PEEK_SERVER_NAME: '' })).toEqual({
+      host: '0.0.0.0',
+      port: 9000,
+    });
+  });
+
+  test('names what is wrong with it', () => {
+    expect(() => loadOpsListen({ PEEK_OPS_LISTEN: 'nowhere' })).toThrow(/PEEK_OPS_LISTEN .*"nowhere"/);
   });
 });
