@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import type { ListenAddress } from '../config/kinds.ts';
 import { createListener } from '../forward/listener.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
-import { createLogger, type Logger } from '../platform/log.ts';
+import { createLogger } from '../platform/log.ts';
 import { systemRandom } from '../platform/random.ts';
 import { openStore } from '../store/open-store.ts';
 import { checkFiles } from './check-files.ts';
@@ -17,12 +17,12 @@ import { createOpsApp } from './ops-server.ts';
 import { scheduleSweeps } from './schedule.ts';
 import { about } from './start-error.ts';
 import { version } from './version.ts';
+import { beginWork } from './work.ts';
 
 /** Requests that are still being answered when the process is told to end get this long. */
 const DRAIN_MS = 3_000;
 /** How long a homeserver that does not answer keeps the pass-through closed at a start; one that is down does not. */
 const FIRST_LOOK_MS = 2_000;
-const RETRY_START_MS = 5_000;
 
 /** Runs the proxy until SIGTERM or SIGINT. Resolves with the exit code. */
 export async function serve(config: Config): Promise<number> {
@@ -57,26 +57,7 @@ export async function serve(config: Config): Promise<number> {
     createOpsApp({ health, ready: () => listening && watch.heard, metrics: context.metrics }),
   );
   await about('PEEK_OPS_LISTEN', () => listen(ops, config.opsListen));
-  const stopClosing = context.readers.watchClosing();
-  const stopping = new AbortController();
-  let started = false;
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const watching = watch.run(async () => {
-    if (started) return;
-    await context.devicePeeks.start();
-    await context.outbound.start();
-    // Who is sent our events asks back for what it lacks, and has to reach us then.
-    void opened.then(() =>
-      untilDone(clock, logger, stopping.signal, async () => {
-        await context.readers.resume();
-        await context.inbound.start();
-      }),
-    );
-    started = true;
-  });
+  const work = beginWork(context, clock, logger);
   // A sync or a transaction that came before the peeks are known would be the homeserver's alone.
   await soonest(clock, FIRST_LOOK_MS, watch.firstLook);
 
@@ -90,24 +71,23 @@ export async function serve(config: Config): Promise<number> {
     await about('PEEK_TLS_LISTEN', () => listen(server, address));
   }
   listening = true;
-  open();
+  work.opened();
   const stopSweeps = scheduleSweeps(context.sweeps, logger);
   logger.info({ version, listen: config.listen, store: store.kind }, 'listening');
 
   const signal = await ending;
-  stopping.abort();
+  const worked = work.stop();
   logger.info({ signal }, 'ending: held polls are answered');
   peekingSwitch.turnOff('the proxy is ending', 'Start it again.');
   const closed = servers.map((server) => drained(server));
   held.release();
   stopSweeps();
-  stopClosing();
   ops.close();
   ops.closeAllConnections();
   await soonest(clock, DRAIN_MS, Promise.all(closed));
   for (const server of servers) server.closeAllConnections();
   await context.close();
-  await watching;
+  await worked;
   await store.close();
   logger.info('ended');
   return 0;
@@ -118,23 +98,6 @@ async function soonest(clock: Clock, ms: number, work: Promise<unknown>): Promis
   const over = new AbortController();
   await Promise.race([work, clock.sleep(ms, over.signal)]);
   over.abort();
-}
-
-/** Tries again until it has worked or `stop` aborts. */
-async function untilDone(
-  clock: Clock,
-  logger: Logger,
-  stop: AbortSignal,
-  work: () => Promise<void>,
-): Promise<void> {
-  while (!stop.aborted) {
-    try {
-      return await work();
-    } catch (error) {
-      logger.warn({ reason: String(error) }, 'feeds and senders cannot start; they are tried again');
-      await clock.sleep(RETRY_START_MS, stop);
-    }
-  }
 }
 
 async function listen(server: Server, address: ListenAddress): Promise<void> {
