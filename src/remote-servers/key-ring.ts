@@ -1,27 +1,20 @@
-import { LRUCache } from 'lru-cache';
 import { isServerName } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
-import { Gate, GateFullError } from '../platform/gate.ts';
+import { Gate, GateFullError, GateLeftError } from '../platform/gate.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { SingleFlight } from '../platform/single-flight.ts';
+import { LeavableFlight, LeftError, SingleFlight } from '../platform/single-flight.ts';
+import { KeyCache } from './key-cache.ts';
+import { KeyPauses, NOTARY_LOOKUPS_PER_PAUSE, type Use } from './key-pauses.ts';
 import type { KeyRing } from './remote-servers.ts';
-import { checkedServerKeys, isKeyId, isValidAt, type ServerKey } from './server-keys.ts';
+import { checkedServerKeys, isKeyId, isValidAt } from './server-keys.ts';
 
-const MAX_CACHED_SERVERS = 10_000;
-const MAX_KEYS_PER_SERVER = 200;
-/** A server whose keys were fetched is not asked again for this long, whatever key is wanted. */
-const PAUSE_MS = 60_000;
-/** Further look-ups at the notary within a pause while the server itself does not answer. */
-const NOTARY_LOOKUPS_PER_PAUSE = 8;
 const NOTARY_TIMEOUT_MS = 10_000;
 const DIRECT_TIMEOUT_MS = 10_000;
 /** Look-ups at once; those for events and those for requests do not wait for each other. */
 const LOOKUPS_AT_ONCE = 50;
 const MAX_WAITING_REQUESTS = 500;
-
-type Use = 'request' | 'event';
 
 export interface KeyRingDeps {
   readonly serverName: string;
@@ -37,23 +30,16 @@ export interface KeyRingDeps {
   readonly metrics: Metrics;
 }
 
-interface KnownServer {
-  readonly keys: Map<string, ServerKey>;
-  /** Until when the server is not asked; 0: it may be. */
-  pausedUntil: number;
-  /** How often the notary alone may still be asked within the pause. */
-  notaryLookups: number;
-  /** Keys the notary was asked for within the pause. */
-  readonly asked: Set<string>;
-}
-
 /**
  * The keys of other servers: kept, then from the homeserver's notary, then from the server itself. However
  * many unknown keys a server is said to have, it is asked once in a pause.
  */
 export class FederationKeyRing implements KeyRing {
   readonly #deps: KeyRingDeps;
-  readonly #servers = new LRUCache<string, KnownServer>({ max: MAX_CACHED_SERVERS });
+  readonly #cache = new KeyCache();
+  readonly #pauses: KeyPauses;
+  /** Those who wait for a server's keys, by use; whoever is first stands in the queue for all. */
+  readonly #queued = new LeavableFlight<void>();
   readonly #flights = new SingleFlight<void>();
   readonly #gates = {
     request: new Gate(LOOKUPS_AT_ONCE, MAX_WAITING_REQUESTS),
@@ -62,22 +48,30 @@ export class FederationKeyRing implements KeyRing {
 
   constructor(deps: KeyRingDeps) {
     this.#deps = deps;
+    this.#pauses = new KeyPauses(deps.clock);
   }
 
-  async publicKey(server: string, keyId: string, at: number, use: Use): Promise<Uint8Array | null> {
+  async publicKey(
+    server: string,
+    keyId: string,
+    at: number,
+    use: Use,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | null> {
     if (!isServerName(server) || !isKeyId(keyId) || !Number.isSafeInteger(at)) return null;
     // A look-up for another key of that server may be under way; after it, this one may need its own.
     for (let round = 0; round <= NOTARY_LOOKUPS_PER_PAUSE; round++) {
       const key = this.known(server, keyId, at, use);
       if (key !== null) return key;
-      if (!this.#mayLookUp(server, keyId)) return null;
+      if (!this.#pauses.mayAsk(server, keyId, at, use)) return null;
+      const lookUp = () => this.#flights.run(server, () => this.#lookUp(server, keyId, at, use));
       try {
-        await this.#flights.run(server, () =>
-          this.#gates[use].run(() => this.#lookUp(server, keyId, at, use)),
+        await this.#queued.run(`${use} ${server}`, signal, (deserted) =>
+          this.#gates[use].run(lookUp, deserted),
         );
       } catch (error) {
-        if (!(error instanceof GateFullError)) throw error;
-        if (use === 'request') return null;
+        if (error instanceof LeftError || error instanceof GateFullError) return null;
+        if (!(error instanceof GateLeftError)) throw error;
       }
     }
     return this.known(server, keyId, at, use);
@@ -86,36 +80,21 @@ export class FederationKeyRing implements KeyRing {
   known(server: string, keyId: string, at: number, use: Use): Uint8Array | null {
     const { serverName, ownKey } = this.#deps;
     if (server === serverName && keyId === ownKey.keyId) return ownKey.publicKey;
-    const key = this.#servers.get(server)?.keys.get(keyId);
+    const key = this.#cache.get(server, keyId);
     return key !== undefined && isValidAt(key, at, use) ? key.publicKey : null;
-  }
-
-  #mayLookUp(server: string, keyId: string): boolean {
-    const known = this.#servers.get(server);
-    if (known === undefined || this.#deps.clock.now() >= known.pausedUntil) return true;
-    return known.notaryLookups > 0 && !known.asked.has(keyId);
   }
 
   /** Never rejects. */
   async #lookUp(server: string, keyId: string, at: number, use: Use): Promise<void> {
-    const known = this.#known(server);
-    const { clock } = this.#deps;
-    const paused = clock.now() < known.pausedUntil;
-    if (!paused) {
-      known.asked.clear();
-      known.notaryLookups = NOTARY_LOOKUPS_PER_PAUSE;
-    }
-    if (known.notaryLookups <= 0 || known.asked.has(keyId)) return;
-    known.notaryLookups--;
-    known.asked.add(keyId);
+    if (!this.#pauses.mayAsk(server, keyId, at, use)) return;
+    const paused = this.#pauses.paused(server);
+    this.#pauses.asks(server, keyId, at, use);
     const own = server === this.#deps.serverName;
-    const found = own ? [] : await this.#askNotary(server, keyId, at);
-    for (const answer of found) this.#admit(server, known, answer);
+    const copies = own ? [] : await this.#askNotary(server, keyId, at);
+    for (const copy of copies) this.#admit(server, copy, false);
     if (this.known(server, keyId, at, use) !== null || paused) return;
     const answer = await this.#askServer(server);
-    // What the server itself lists is all there is.
-    if (answer !== null && this.#admit(server, known, answer)) known.notaryLookups = 0;
-    known.pausedUntil = clock.now() + PAUSE_MS;
+    this.#pauses.asked(server, answer !== null && this.#admit(server, answer, true));
   }
 
   async #askNotary(server: string, keyId: string, at: number): Promise<JsonObject[]> {
@@ -141,37 +120,11 @@ export class FederationKeyRing implements KeyRing {
     this.#deps.metrics.keyFetches.inc({ source, outcome: ok ? 'ok' : 'failed' });
   }
 
-  /** Takes over what is newer than what is known; false for an answer that does not hold. */
-  #admit(server: string, known: KnownServer, answer: JsonObject): boolean {
+  /** False for an answer that does not hold. */
+  #admit(server: string, answer: JsonObject, firstHand: boolean): boolean {
     const keys = checkedServerKeys(answer, server, this.#deps.clock.now());
     if (keys === null) return false;
-    for (const [keyId, key] of keys) {
-      const before = known.keys.get(keyId);
-      if (before === undefined || supersedes(key, before)) known.keys.set(keyId, key);
-    }
-    for (const keyId of known.keys.keys()) {
-      if (known.keys.size <= MAX_KEYS_PER_SERVER) break;
-      known.keys.delete(keyId);
-    }
+    this.#cache.admit(server, keys, firstHand);
     return true;
   }
-
-  #known(server: string): KnownServer {
-    const existing = this.#servers.get(server);
-    if (existing !== undefined) return existing;
-    const fresh = {
-      keys: new Map<string, ServerKey>(),
-      pausedUntil: 0,
-      notaryLookups: 0,
-      asked: new Set<string>(),
-    };
-    this.#servers.set(server, fresh);
-    return fresh;
-  }
-}
-
-/** The same key may come again from an older answer; another key under its ID is a newer one. */
-function supersedes(key: ServerKey, before: ServerKey): boolean {
-  if (!Buffer.from(key.publicKey).equals(before.publicKey) || key.expired) return true;
-  return !before.expired && key.validUntil >= before.validUntil;
 }

@@ -52,9 +52,16 @@ export class RemoteRefusal extends Error {
 export interface KeyRing {
   /**
    * The raw 32-byte public key, valid at `at` (ms): for requests the present, for events `origin_server_ts`.
-   * null when it cannot be had, does not verify or was not valid then.
+   * null when it cannot be had, does not verify or was not valid then, and as soon as `signal` aborts. Look-ups
+   * that nobody waits for any longer are not begun; one that has begun ends by itself and is remembered.
    */
-  publicKey(server: string, keyId: string, at: number, use: 'request' | 'event'): Promise<Uint8Array | null>;
+  publicKey(
+    server: string,
+    keyId: string,
+    at: number,
+    use: 'request' | 'event',
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | null>;
   /** The same of what is kept: nobody is asked. */
   known(server: string, keyId: string, at: number, use: 'request' | 'event'): Uint8Array | null;
 }

@@ -1,18 +1,13 @@
-import { decodeBase64, encodeBase64 } from '../matrix/base64.ts';
+import { decodeBase64 } from '../matrix/base64.ts';
 import { isObject, type JsonObject, ownMember } from '../matrix/json.ts';
 import { verifySignedJson } from '../matrix/signed-json.ts';
+import { isUnsafePublicKey } from '../matrix/unsafe-keys.ts';
 
 const DAY_MS = 24 * 60 * 60_000;
 /** A key is never held valid for longer than this from when it was fetched (specification: 7 days). */
 const MAX_VALIDITY_MS = 7 * DAY_MS;
 /** A server that lists more keys is not read on. */
 const MAX_KEYS = 100;
-
-/**
- * Keys whose private half is public, so that anybody can sign with them (CVE-2026-24044: a deployment tool
- * made every installation the same key).
- */
-const INSECURE_KEYS: ReadonlySet<string> = new Set(['l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og']);
 
 export interface ServerKey {
   readonly publicKey: Uint8Array;
@@ -50,7 +45,7 @@ export function checkedServerKeys(
   for (const [keyId, publicKey, entry] of isObject(old) ? listed(old) : []) {
     const expiredAt = entry.expired_ts;
     if (keys.has(keyId) || typeof expiredAt !== 'number') continue;
-    keys.set(keyId, { publicKey, validUntil: expiredAt, expired: true });
+    keys.set(keyId, { publicKey, validUntil: Math.min(expiredAt, until), expired: true });
   }
   return keys;
 }
@@ -65,7 +60,7 @@ function* listed(keys: JsonObject): Generator<[keyId: string, publicKey: Uint8Ar
     const entry = ownMember(keys, keyId);
     if (!isKeyId(keyId) || !isObject(entry) || typeof entry.key !== 'string') continue;
     const publicKey = decodeBase64(entry.key);
-    if (publicKey?.length !== 32 || INSECURE_KEYS.has(encodeBase64(publicKey))) continue;
+    if (publicKey?.length !== 32 || isUnsafePublicKey(publicKey)) continue;
     yield [keyId, publicKey, entry];
   }
 }

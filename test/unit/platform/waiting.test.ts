@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { DeadlineError, withDeadline } from '../../../src/platform/deadline.ts';
-import { Gate, GateFullError } from '../../../src/platform/gate.ts';
-import { SingleFlight } from '../../../src/platform/single-flight.ts';
+import { Gate, GateFullError, GateLeftError } from '../../../src/platform/gate.ts';
+import { LeavableFlight, LeftError, SingleFlight } from '../../../src/platform/single-flight.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 describe('single flight', () => {
@@ -19,6 +19,38 @@ describe('single flight', () => {
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     expect(await flights.run('a', work)).toBe(3);
     expect(flights.size).toBe(0);
+  });
+});
+
+describe('leavable flight', () => {
+  test('who leaves is let go; when all have left the work is told, and the next one begins anew', async () => {
+    const flights = new LeavableFlight<number>();
+    const started: AbortSignal[] = [];
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const work = (deserted: AbortSignal) => {
+      started.push(deserted);
+      return promise;
+    };
+    const [one, two] = [new AbortController(), new AbortController()];
+    const first = flights.run('a', one.signal, work);
+    const second = flights.run('a', two.signal, work);
+    await Promise.resolve();
+    one.abort();
+    await expect(first).rejects.toThrow(LeftError);
+    expect(started.map(({ aborted }) => aborted)).toEqual([false]);
+    two.abort();
+    await expect(second).rejects.toThrow(LeftError);
+    expect(started.map(({ aborted }) => aborted)).toEqual([true]);
+    const third = flights.run('a', undefined, work);
+    const fourth = flights.run('a', new AbortController().signal, work);
+    resolve(4);
+    expect(await Promise.all([third, fourth])).toEqual([4, 4]);
+    expect(started.length).toBe(2);
+    await expect(flights.run('a', one.signal, work)).rejects.toThrow(LeftError);
+    await expect(flights.run('a', undefined, async () => Promise.reject(new Error('no')))).rejects.toThrow(
+      'no',
+    );
+    expect(await flights.run('a', undefined, async () => 5)).toBe(5);
   });
 });
 
@@ -43,6 +75,22 @@ describe('gate', () => {
     await clock.advance(20);
     await Promise.all(work);
     expect(started).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test('who leaves before its turn takes none from the others', async () => {
+    const clock = new ManualClock();
+    const gate = new Gate(1, 2);
+    const abort = new AbortController();
+    const first = gate.run(() => clock.sleep(10), abort.signal);
+    const second = gate.run(() => expect.fail(), abort.signal).catch((error: unknown) => error);
+    const third = gate.run(async () => 'third');
+    abort.abort();
+    expect(await second).toBeInstanceOf(GateLeftError);
+    await expect(gate.run(() => expect.fail(), abort.signal)).rejects.toThrow(GateLeftError);
+    await clock.advance(10);
+    expect(await third).toBe('third');
+    await first;
+    expect(await gate.run(async () => 'free')).toBe('free');
   });
 
   test('refuses what would wait behind too much', async () => {

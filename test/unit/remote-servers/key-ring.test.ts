@@ -105,7 +105,7 @@ describe('sources', () => {
 });
 
 describe('validity', () => {
-  test('key expired / valid_until in past ⇒ no request, but events of that time', async () => {
+  test('key expired / valid_until in past / > 7 d ahead ⇒ no request after it, but events of that time', async () => {
     direct = async () => keyAnswer(PEER, [key], now() - MINUTE);
     expect(await forRequest()).toBeNull();
     expect(await forEvent(now() - MINUTE)).not.toBeNull();
@@ -143,6 +143,31 @@ describe('validity', () => {
     expect(await forRequest(other.keyId)).toBeNull();
   });
 
+  test('another key under the same ID: the server itself decides, an older copy at the notary does not', async () => {
+    const renewed = { ...other, keyId: key.keyId };
+    direct = async () => keyAnswer(PEER, [renewed], now() + DAY);
+    expect(await forRequest()).toEqual(Buffer.from(other.publicKey));
+    await clock.advance(MINUTE);
+    notary = async () => [keyAnswer(PEER, [key], now() + DAY / 2)];
+    expect(await forRequest('ed25519:x')).toBeNull();
+    expect(await forRequest()).toEqual(Buffer.from(other.publicKey));
+    await clock.advance(DAY + 1);
+    notary = async () => [keyAnswer(PEER, [key], now() + DAY)];
+    expect(await forRequest()).toEqual(Buffer.from(key.publicKey));
+  });
+
+  test('minimum_valid_until: what the notary has to hold is valid at the time of the event, at most now', async () => {
+    const wanted: number[] = [];
+    notary = async (_server, _keyId, until) => {
+      wanted.push(until);
+      return [];
+    };
+    await forEvent(now() - DAY);
+    await forRequest(other.keyId);
+    await forEvent(now() + DAY, 'ed25519:c');
+    expect(wanted).toEqual([now() - DAY, now(), now()]);
+  });
+
   test('origin_server_ts in year 10 000 ⇒ null', async () => {
     direct = async () => keyAnswer(PEER, [key], Number.MAX_SAFE_INTEGER);
     expect(await forEvent(253_402_300_800_000)).toBeNull();
@@ -155,8 +180,11 @@ describe('how often others are asked', () => {
     direct = async () => keyAnswer(PEER, [key], now() + DAY);
     const unknown = Array.from({ length: 1000 }, (_, i) => forRequest(`ed25519:u${i}`));
     expect(new Set(await Promise.all(unknown))).toEqual(new Set([null]));
-    for (let i = 1000; i < 1100; i++) await forEvent(now(), `ed25519:u${i}`);
     expect(asked).toEqual(['notary ed25519:u0', `direct ${PEER}`]);
+    for (let i = 1000; i < 2000; i++) await forEvent(now(), `ed25519:u${i}`);
+    expect(asked.filter((line) => line.startsWith('direct')).length).toBe(1);
+    expect(asked.length).toBe(2 + 8);
+    asked = asked.slice(0, 2);
     expect(await forRequest()).not.toBeNull();
     await clock.advance(MINUTE);
     await forRequest('ed25519:u0');
@@ -171,6 +199,39 @@ describe('how often others are asked', () => {
     expect(found.filter((publicKey) => publicKey !== null)).toEqual([Buffer.from(other.publicKey)]);
     expect(asked.filter((line) => line.startsWith('direct')).length).toBe(1);
     expect(asked.filter((line) => line.startsWith('notary')).length).toBe(8);
+  });
+
+  test('keys that anybody claims in requests do not keep the notary from giving old keys of events', async () => {
+    direct = async () => keyAnswer(PEER, [key], now() + DAY);
+    for (let i = 0; i < 20; i++) expect(await forRequest(`ed25519:u${i}`)).toBeNull();
+    notary = async (server) => [keyAnswer(server, [other], now() - DAY)];
+    expect(await forEvent(now() - DAY, other.keyId)).toEqual(Buffer.from(other.publicKey));
+    expect(asked.length).toBe(3);
+  });
+
+  test('a refused direct fetch leaves what the notary gives', async () => {
+    direct = async () => {
+      throw new Error('ECONNREFUSED');
+    };
+    expect(await forRequest()).toBeNull();
+    notary = async (server, keyId) =>
+      keyId === other.keyId ? [keyAnswer(server, [other], now() + DAY)] : [];
+    expect(await forRequest(other.keyId)).toEqual(Buffer.from(other.publicKey));
+    expect(await forEvent(now(), other.keyId)).not.toBeNull();
+    expect(asked).toEqual(['notary ed25519:a_1', `direct ${PEER}`, 'notary ed25519:b_2']);
+  });
+
+  test('10 000 servers that do not exist push no key out', async () => {
+    notary = async (server) => (server === PEER ? [keyAnswer(server, [key], now() + DAY)] : []);
+    expect(await forRequest()).not.toBeNull();
+    for (let i = 0; i < 10_001; i++) await ring.publicKey(`s${i}.example`, key.keyId, now(), 'request');
+    expect(ring.known(PEER, key.keyId, now(), 'request')).not.toBeNull();
+  });
+
+  test('a key that was asked for an old event may be asked for the present within the pause', async () => {
+    expect(await forEvent(now() - DAY)).toBeNull();
+    notary = async (server, _, until) => [keyAnswer(server, [key], until + DAY)];
+    expect(await forRequest()).not.toBeNull();
   });
 
   test('key server hangs 5 min ⇒ given up after seconds, and not asked again at once', async () => {
@@ -197,6 +258,47 @@ describe('how often others are asked', () => {
     expect(await forEvent(now())).not.toBeNull();
     await clock.advance(11 * 20_000);
     await Promise.all(flood);
+  });
+});
+
+describe('who asks may leave', () => {
+  const hanging = () => new Promise<never>(() => {});
+
+  test('a signal that aborts ends the waiting at once; the look-up goes on for the others', async () => {
+    const { promise, resolve } = Promise.withResolvers<JsonObject[]>();
+    notary = () => promise;
+    const abort = new AbortController();
+    const left = ring.publicKey(PEER, key.keyId, now(), 'event', abort.signal);
+    const stayed = forEvent(now());
+    await clock.advance(1000);
+    abort.abort();
+    expect(await left).toBeNull();
+    resolve([keyAnswer(PEER, [key], now() + DAY)]);
+    expect(await stayed).toEqual(Buffer.from(key.publicKey));
+    expect(await ring.publicKey(PEER, 'ed25519:x', now(), 'event', abort.signal)).toBeNull();
+    expect(await ring.publicKey(PEER, key.keyId, now(), 'event', abort.signal)).not.toBeNull();
+    expect(asked).toEqual(['notary ed25519:a_1']);
+  });
+
+  test('look-ups that wait for their turn and for nobody are not begun; what was begun is remembered', async () => {
+    notary = hanging;
+    direct = hanging;
+    const abort = new AbortController();
+    const flood = Array.from({ length: 300 }, (_, i) =>
+      ring.publicKey(`s${i}.example`, key.keyId, now(), 'event', abort.signal),
+    );
+    const wanted = ring.publicKey(PEER, key.keyId, now(), 'event', abort.signal);
+    const stays = ring.publicKey(PEER, key.keyId, now(), 'event');
+    await clock.advance(5000);
+    expect(asked.length).toBe(50);
+    abort.abort();
+    expect(new Set(await Promise.all([...flood, wanted]))).toEqual(new Set([null]));
+    notary = async (server) => [keyAnswer(server, [key], now() + DAY)];
+    await clock.advance(15_000);
+    expect(await stays).not.toBeNull();
+    expect(asked.filter((line) => line.startsWith('notary')).length).toBe(51);
+    expect(await ring.publicKey('s0.example', key.keyId, now() - DAY, 'event')).toBeNull();
+    expect(clock.pending).toBe(0);
   });
 });
 
@@ -231,6 +333,14 @@ describe('an answer with keys', () => {
       const keys = checkedServerKeys(listed, PEER, now());
       expect([...(keys?.keys() ?? [])]).toEqual([key.keyId]);
     }
+  });
+
+  test('small-order keys are not taken', () => {
+    const listed: JsonObject = {};
+    for (const [i, hex] of ['00'.repeat(32), `01${'00'.repeat(31)}`, `ec${'ff'.repeat(30)}7f`].entries()) {
+      listed[`ed25519:small${i}`] = { key: encodeBase64(Buffer.from(hex, 'hex')) };
+    }
+    expect([...(checkedServerKeys(keyAnswerWith(listed), PEER, now())?.keys() ?? [])]).toEqual([key.keyId]);
   });
 
   test('keys of odd shape are passed over', () => {
