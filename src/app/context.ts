@@ -210,6 +210,7 @@ export function createContext(
       authenticate,
       rate: config.rateLimit,
       forwarder,
+      clock,
       logger,
     }),
     joinWatch: new JoinWatch(homeserver, outbound, residency),

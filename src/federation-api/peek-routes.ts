@@ -4,6 +4,7 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { isRoomId } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import { sendJson } from './answers.ts';
@@ -19,6 +20,7 @@ export interface PeekRoutesDeps {
   readonly authenticate: Authenticate;
   /** How many times one server may ask for a whole room (`PUT`, `GET`), and in what time. */
   readonly rate: { readonly count: number; readonly perMs: number };
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -30,7 +32,7 @@ export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
   const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
   const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
     try {
-      const request = await readSigned(req, MOST_BODY_BYTES);
+      const request = await readSigned(req, MOST_BODY_BYTES, deps.clock);
       const bodyOptional = action === 'remove' || action === 'snapshot';
       if (request.content === undefined && !bodyOptional) {
         throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');

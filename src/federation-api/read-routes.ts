@@ -8,6 +8,7 @@ import { announcesBody } from '../forward/request-hygiene.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import type { PeerAnswer, PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { sendJson } from './answers.ts';
@@ -24,6 +25,7 @@ export interface ReadRoutesDeps {
   readonly peerReads: Pick<PeerReads, 'serve'>;
   readonly authenticate: Authenticate;
   readonly forwarder: Pick<RawForwarder, 'fetch' | 'pipe'>;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -38,7 +40,7 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
     const gone = new AbortController();
     res.once('close', () => gone.abort());
     try {
-      const body = await readBody(req, MOST_BODY_BYTES);
+      const body = await readBody(req, MOST_BODY_BYTES, deps.clock);
       const options = body.length > 0 ? { body, signal: gone.signal } : { signal: gone.signal };
       const refused = await deps.forwarder.fetch(req, options);
       const answer = isRefusal(refused) ? await ownAnswer(req, body, deps) : null;
@@ -52,7 +54,9 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
         sendJson(res, answer.body);
       }
     } catch (error) {
-      sendMatrixError(res, unansweredAs(error instanceof Error ? error : new Error(String(error))));
+      // What is left of a body that does not come is not waited for.
+      if (!req.complete) res.shouldKeepAlive = false;
+      sendMatrixError(res, error instanceof MatrixError ? error : unansweredAs(error as Error));
     }
   };
 }

@@ -1,20 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
-import { RoomQueues } from '../feeds/room-queues.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Json } from '../matrix/json.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
 import type { Clock } from '../platform/clock.ts';
-import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import type { Logger } from '../platform/log.ts';
-import { MatrixError } from '../platform/matrix-error.ts';
+import { limitExceeded } from '../platform/matrix-error.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Store } from '../store/store.ts';
 import { sendJson } from './answers.ts';
 import { BodyBudget } from './body-budget.ts';
 import { sendError } from './errors.ts';
+import { NoTurn, OriginLanes } from './origin-lanes.ts';
+import { PeekedEvents } from './peeked-events.ts';
 import { type Authenticate, authorizationHeaders, readBody, toSigned } from './signed-request.ts';
 import { concernsUsersOf, readTransaction, type Transaction } from './transaction.ts';
 
@@ -31,31 +31,56 @@ export interface SendTapDeps {
   readonly serverName: string;
 }
 
-/** Synapse takes bodies up to 200 times the size of an event; nothing larger gets past it. */
-const MOST_BODY_BYTES = 200 * 65_536;
-/** Bodies of all transactions that are being read or forwarded: a claimed name costs no more memory than this. */
-const MOST_BYTES_AT_ONCE = 64 * 1024 * 1024;
-const BODY_MS = 60_000;
 /**
- * Far more than 50 PDUs and 100 EDUs have. The signature covers what is parsed, so the body of whoever claims to
- * be a server that we peek through is parsed before it is known whose it is.
+ * Far more than 50 PDUs of 64 KiB weigh. A homeserver takes three times that, but what is read here is parsed
+ * and written anew for its signature in one go, and that must not take long.
  */
-const MOST_VALUES = 300_000;
+const MOST_BODY_BYTES = 4 * 1024 * 1024;
+/**
+ * Names and values in a body; 50 PDUs and 100 EDUs have some 5 000. The signature covers what is parsed, so the
+ * body of whoever claims to be a server that we peek through is parsed before it is known whose it is.
+ */
+const MOST_VALUES = 50_000;
+/** Bodies that claim to be of one server, while they are read and forwarded; and those of all servers. */
+const MOST_BYTES_OF_ONE = 16 * 1024 * 1024;
+const MOST_BYTES_AT_ONCE = 64 * 1024 * 1024;
+/** Of one server. It sends one transaction at a time, and its homeserver another; what is more are retries. */
+const MOST_WAITING = 20;
+const RETRY_FULL_MS = 5_000;
+const WARN_PAUSE_MS = 60_000;
+
+/** An authenticated transaction, and the request that brought it. */
+interface Received {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly body: Buffer;
+  /** Aborts when the answer is out or nobody waits for it any more. */
+  readonly gone: AbortSignal;
+  readonly origin: string;
+  readonly transaction: Transaction;
+}
 
 /**
  * `PUT /_matrix/federation/v1/send/{txnId}`. A transaction that is nothing but the relay of rooms we peek into
  * is answered here, without the homeserver, which takes one transaction of a server at a time. Every other one
- * goes to the homeserver byte for byte; what it holds of peeked rooms is read on the side. One that does not
- * say its length, or is larger than the homeserver takes, goes on unread: the homeserver judges it.
+ * goes to the homeserver byte for byte; what it holds of peeked rooms is read beside that. One that does not
+ * say its length, or is larger than any that we are sent, goes on unread: the homeserver judges it.
+ *
+ * The transactions of one server are read in the order in which they came, whoever answers them, and those
+ * that go to the homeserver go one after the other. Nothing is remembered of transaction IDs: a server may send
+ * more under the same one, and events are known by their own IDs.
  */
 export class SendTap {
   readonly #deps: SendTapDeps;
-  /** Forwarded transactions of one server go one after the other, as the homeserver wants them. */
-  readonly #origins = new RoomQueues();
-  readonly #budget = new BodyBudget(MOST_BODY_BYTES, MOST_BYTES_AT_ONCE);
+  readonly #reading = new OriginLanes(MOST_WAITING);
+  readonly #forwarding = new OriginLanes(MOST_WAITING);
+  readonly #budget = new BodyBudget(MOST_BODY_BYTES, MOST_BYTES_OF_ONE, MOST_BYTES_AT_ONCE);
+  readonly #events: PeekedEvents;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(deps: SendTapDeps) {
     this.#deps = deps;
+    this.#events = new PeekedEvents(deps);
   }
 
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -66,8 +91,9 @@ export class SendTap {
       return;
     }
     const announced = Number(req.headers['content-length'] ?? Number.NaN);
-    const release = this.#budget.take(announced);
+    const release = this.#budget.take(claimed, announced);
     if (release === null) {
+      this.#warnUnread(claimed, announced);
       await forwarder.forward(req, res);
       return;
     }
@@ -79,64 +105,93 @@ export class SendTap {
   }
 
   async #take(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { forwarder, logger, metrics, clock } = this.#deps;
+    const { forwarder, logger, clock } = this.#deps;
+    const gone = new AbortController();
+    res.once('close', () => gone.abort());
     let body: Buffer;
     try {
-      body = await withDeadline(clock, BODY_MS, undefined, () => readBody(req, MOST_BODY_BYTES));
+      body = await readBody(req, MOST_BODY_BYTES, clock);
     } catch (error) {
       res.shouldKeepAlive = false;
-      return sendError(res, error instanceof DeadlineError ? tooSlow() : error, logger);
+      return sendError(res, error, logger);
     }
     const read = await this.#read(req, body);
     if (read === null) {
-      await forwarder.forward(req, res, { body });
+      if (!gone.signal.aborted) await forwarder.forward(req, res, { body });
       return;
     }
-    if (await this.#isOurs(read.origin, read.transaction)) {
-      metrics.receivedTransactions.inc({ outcome: 'answered' });
-      return this.#answer(res, read.origin, read.transaction);
-    }
-    metrics.receivedTransactions.inc({ outcome: 'forwarded' });
-    await this.#origins.run(read.origin, () => forwarder.forward(req, res, { body }));
-    await this.#onTheSide(read.origin, read.transaction);
+    const received = { req, res, body, gone: gone.signal, ...read };
+    if (this.#mayBeOurs(received)) return this.#decide(received);
+    await Promise.all([this.#forward(received), this.#readBeside(received)]);
   }
 
   /** The transaction and who really sent it; null when the homeserver has to judge it. */
-  async #read(
-    req: IncomingMessage,
-    body: Buffer,
-  ): Promise<{ origin: string; transaction: Transaction } | null> {
+  async #read(req: IncomingMessage, body: Buffer): Promise<Pick<Received, 'origin' | 'transaction'> | null> {
     try {
       const signed = toSigned(req, body, { maxValues: MOST_VALUES });
       const transaction = readTransaction(signed.content as Json | undefined);
       if (transaction === null) return null;
       return { origin: await this.#deps.authenticate(signed), transaction };
-    } catch {
+    } catch (error) {
+      this.#deps.logger.debug(
+        { server: claimedOrigin(req), reason: String(error) },
+        'a transaction was left to the homeserver',
+      );
       return null;
     }
   }
 
-  /** Whether the homeserver has no part in this transaction: every condition must certainly hold. */
-  async #isOurs(origin: string, transaction: Transaction): Promise<boolean> {
-    const { outbound, residency, serverName } = this.#deps;
-    if (transaction.hasEdus) return false;
+  /** Whether the homeserver has no part in this transaction, unless it is in one of its rooms or joins it. */
+  #mayBeOurs({ origin, transaction }: Received): boolean {
+    const { outbound, serverName } = this.#deps;
+    if (transaction.hasEdus || concernsUsersOf(transaction, serverName)) return false;
     if (transaction.rooms.size === 0 && transaction.expiredPeeks.length === 0) return false;
-    if (concernsUsersOf(transaction, serverName)) return false;
+    return [...transaction.rooms.keys()].every((roomId) => outbound.peeksThrough(roomId, origin));
+  }
+
+  /** When its turn has come: answered here, if the homeserver is certainly in none of the rooms. */
+  async #decide(received: Received): Promise<void> {
+    const { metrics, logger } = this.#deps;
+    const { origin, transaction, res, gone } = received;
+    let forwarded: Promise<void> | null = null;
+    const turn = async () => {
+      // What a transaction before it has ended may be the homeserver's by now.
+      if (this.#mayBeOurs(received) && (await this.#isAbsentFromAll(transaction))) {
+        metrics.receivedTransactions.inc({ outcome: 'answered' });
+        await this.#answer(received);
+      } else {
+        forwarded = this.#forward(received);
+        await this.#events.takePeeked(origin, transaction);
+      }
+    };
+    try {
+      await this.#reading.run(origin, turn, gone);
+    } catch (error) {
+      if (!(error instanceof NoTurn)) throw error;
+      if (error.kind === 'left') return;
+      metrics.receivedTransactions.inc({ outcome: 'refused' });
+      logger.warn({ server: origin, reason: error.message }, 'a transaction was refused');
+      return sendError(res, limitExceeded(error.message, RETRY_FULL_MS), logger);
+    }
+    await forwarded;
+  }
+
+  async #isAbsentFromAll(transaction: Transaction): Promise<boolean> {
     try {
       for (const roomId of transaction.rooms.keys()) {
-        if (!outbound.peeksThrough(roomId, origin) || !(await residency.isAbsent(roomId))) return false;
+        if (!(await this.#deps.residency.isAbsent(roomId))) return false;
       }
+      return true;
     } catch {
       return false;
     }
-    return true;
   }
 
   /** Stored first, answered then. What cannot be stored now is asked for again by the sender. */
-  async #answer(res: ServerResponse, origin: string, transaction: Transaction): Promise<void> {
+  async #answer({ res, origin, transaction }: Received): Promise<void> {
     try {
       const results: Record<string, { error?: string }> = Object.create(null);
-      for (const { eventId, error } of await this.#ingest(origin, transaction)) {
+      for (const { eventId, error } of await this.#events.takeAll(origin, transaction)) {
         results[eventId] = error === null ? {} : { error };
       }
       sendJson(res, Buffer.from(JSON.stringify({ pdus: results })));
@@ -145,33 +200,39 @@ export class SendTap {
     }
   }
 
-  async #onTheSide(origin: string, transaction: Transaction): Promise<void> {
-    const { store, outbound, logger } = this.#deps;
-    const peeked = new Map(
-      [...transaction.rooms].filter(([roomId]) => outbound.peeksThrough(roomId, origin)),
-    );
+  /** One after the other, as the homeserver wants them; it says itself what it thinks of too many at once. */
+  async #forward({ req, res, body, gone, origin }: Received): Promise<void> {
+    const { forwarder, metrics } = this.#deps;
+    metrics.receivedTransactions.inc({ outcome: 'forwarded' });
+    const forward = () => forwarder.forward(req, res, { body });
     try {
-      await this.#ingest(origin, { ...transaction, rooms: peeked });
+      await this.#forwarding.run(origin, forward, gone);
     } catch (error) {
-      logger.warn(
-        { server: origin, reason: String(error) },
-        'peeked events of a forwarded transaction could not be stored; their rooms will catch up',
-      );
-      for (const roomId of peeked.keys()) {
-        await store.logs.setFeed(roomId, { needsCatchUp: true }).catch(() => undefined);
-      }
+      if (!(error instanceof NoTurn)) throw error;
+      if (error.kind === 'full') await forward();
     }
   }
 
-  async #ingest(origin: string, transaction: Transaction) {
-    const { feed, outbound } = this.#deps;
-    const results = [];
-    for (const [roomId, pdus] of transaction.rooms) {
-      results.push(...(await feed.ingest(roomId, origin, pdus)));
-      await outbound.heard(roomId);
+  /** A forwarded transaction is read when those before it have been, whatever the homeserver makes of it. */
+  async #readBeside({ origin, transaction }: Received): Promise<void> {
+    try {
+      await this.#reading.run(origin, () => this.#events.takePeeked(origin, transaction));
+    } catch (error) {
+      if (!(error instanceof NoTurn)) throw error;
+      await this.#events.missed(origin, transaction, error);
     }
-    void outbound.expired(origin, transaction.expiredPeeks);
-    return results;
+  }
+
+  /** At most once a minute: anybody can claim to be that server. */
+  #warnUnread(server: string, bytes: number): void {
+    const { clock, logger, metrics } = this.#deps;
+    metrics.receivedTransactions.inc({ outcome: 'unread' });
+    if (clock.now() < this.#warnedAt + WARN_PAUSE_MS) return;
+    this.#warnedAt = clock.now();
+    logger.warn(
+      { server, bytes: Number.isNaN(bytes) ? null : bytes },
+      'a transaction went to the homeserver unread: it is too large, does not say its length, or too many are being read',
+    );
   }
 }
 
@@ -186,8 +247,4 @@ function claimedOrigin(req: IncomingMessage): string | null {
     }
   }
   return null;
-}
-
-function tooSlow(): MatrixError {
-  return new MatrixError(408, 'M_UNKNOWN', 'The body did not come in time');
 }

@@ -1,15 +1,24 @@
 import type { IncomingMessage } from 'node:http';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { type JsonLimits, parseJson } from '../matrix/json-scan.ts';
+import type { Clock } from '../platform/clock.ts';
+import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import type { ReceivedRequest } from '../remote-servers/request-authenticator.ts';
 
 /** Returns the server that signed the request. Rejects with `MatrixError` 401. */
 export type Authenticate = (request: ReceivedRequest) => Promise<string>;
 
-/** Reads the body: a JSON object or nothing. Rejects with `MatrixError` 400 and 413, and `JsonError`. */
-export async function readSigned(req: IncomingMessage, maxBytes: number): Promise<ReceivedRequest> {
-  return toSigned(req, await readBody(req, maxBytes));
+/** However slowly it drips, a body is waited for no longer. */
+const BODY_MS = 60_000;
+
+/** Reads the body: a JSON object or nothing. Rejects with `MatrixError` 400, 408 and 413, and `JsonError`. */
+export async function readSigned(
+  req: IncomingMessage,
+  maxBytes: number,
+  clock: Clock,
+): Promise<ReceivedRequest> {
+  return toSigned(req, await readBody(req, maxBytes, clock));
 }
 
 /** The same of a body that has been read. Throws `MatrixError` 400 and `JsonError`. */
@@ -22,8 +31,21 @@ export function toSigned(req: IncomingMessage, body: Uint8Array, limits: JsonLim
   };
 }
 
-export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** Rejects with `MatrixError` alone: 400 where the body breaks off, 408 after a minute, 413 above `maxBytes`. */
+export async function readBody(req: IncomingMessage, maxBytes: number, clock: Clock): Promise<Buffer> {
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  try {
+    return await withDeadline(clock, BODY_MS, undefined, () => collect(req, maxBytes));
+  } catch (error) {
+    if (error instanceof MatrixError) throw error;
+    if (error instanceof DeadlineError) {
+      throw new MatrixError(408, 'M_UNKNOWN', 'The body did not come in time');
+    }
+    throw new MatrixError(400, 'M_NOT_JSON', 'The body broke off');
+  }
+}
+
+async function collect(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of req as AsyncIterable<Buffer>) {

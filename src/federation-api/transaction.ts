@@ -13,6 +13,7 @@ export interface Transaction {
 
 /** The most that a transaction may hold (spec, "Transactions"). */
 const MOST_PDUS = 50;
+const MOST_EDUS = 100;
 
 /** null when the homeserver has to judge it: not a transaction, or too large for one. */
 export function readTransaction(body: Json | undefined): Transaction | null {
@@ -20,7 +21,8 @@ export function readTransaction(body: Json | undefined): Transaction | null {
   const pdus = listOf(body, 'pdus');
   const edus = listOf(body, 'edus');
   const expired = listOf(body, 'expired_peeks');
-  if (pdus === null || edus === null || expired === null || pdus.length > MOST_PDUS) return null;
+  if (pdus === null || edus === null || expired === null) return null;
+  if (pdus.length > MOST_PDUS || edus.length > MOST_EDUS) return null;
   const rooms = new Map<string, Json[]>();
   const members: string[] = [];
   for (const pdu of pdus) {

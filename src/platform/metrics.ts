@@ -61,7 +61,7 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
     /** outcome: `delivered`, `failed`, `refused`. */
     sendTransactions: counter('send_transactions_total', 'Transactions to peeking servers', 'outcome'),
-    /** outcome: `answered` (by us), `forwarded`, `refused`. */
+    /** Of servers that we peek through. outcome: `answered` (by us), `forwarded`, `unread`, `refused`. */
     receivedTransactions: counter('received_transactions_total', 'Transactions of other servers', 'outcome'),
     /** kind: `plain` (bytes streamed through), `peeking`. */
     syncRequests: counter('sync_requests_total', 'Requests to /sync', 'kind'),

@@ -12,6 +12,7 @@ import { HomeserverDown } from '../../../src/homeserver/homeserver.ts';
 import { MatrixError } from '../../../src/platform/matrix-error.ts';
 import type { ReceivedRequest } from '../../../src/remote-servers/request-authenticator.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 const PEEK = '/_matrix/federation/v1/peek/!r:here.test/abc';
 const AUTHORIZATION = `X-Matrix origin="there.test",key="ed25519:1",sig="${'A'.repeat(86)}"`;
@@ -22,6 +23,7 @@ let homeserverAnswer: { status: number; body: string };
 let calls: unknown[][];
 let signed: ReceivedRequest[];
 let deps: FederationRouterDeps;
+let clock: ManualClock;
 let upstream: ReturnType<typeof createUpstream>;
 
 beforeEach(async () => {
@@ -45,6 +47,7 @@ beforeEach(async () => {
       calls.push([name, ...args]);
       return { ...answer };
     };
+  clock = new ManualClock();
   deps = {
     inboundPeeks: {
       put: note('put', { peek_id: 'abc' }),
@@ -63,6 +66,7 @@ beforeEach(async () => {
     },
     forwarder: new RawForwarder(upstream, new TrustedProxies([])),
     rate: { count: 5, perMs: 60_000 },
+    clock,
     logger: pino({ level: 'silent' }),
   };
 });
