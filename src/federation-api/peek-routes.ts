@@ -2,12 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
-import { isRoomId } from '../matrix/ids.ts';
-import type { JsonObject } from '../matrix/json.ts';
+import { isRoomId, MAX_ID_BYTES } from '../matrix/ids.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
-import { sendJson } from './answers.ts';
+import { sendChunks, sendJson } from './answers.ts';
 import { sendError } from './errors.ts';
 import { type PeekPath, parsePeekPath } from './peek-path.ts';
 import { type Authenticate, rawTarget, readSigned } from './signed-request.ts';
@@ -31,18 +30,19 @@ export interface PeekRoutesDeps {
 export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
   const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
   const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
+    let server: string | null = null;
     try {
       const request = await readSigned(req, MOST_BODY_BYTES, deps.clock);
       const bodyOptional = action === 'remove' || action === 'snapshot';
       if (request.content === undefined && !bodyOptional) {
         throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
       }
-      const server = await deps.authenticate(request);
+      server = await deps.authenticate(request);
       if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
       if (action === 'put' || action === 'snapshot') await consume(limiter, server);
-      const body = await run(deps.inboundPeeks, action, server, path);
-      sendJson(res, Buffer.from(JSON.stringify(body)));
+      await answer(res, deps, action, server, path);
     } catch (error) {
+      logRefusal(deps.logger, error, action, server, path);
       // What is left of a body that is too large is not waited for.
       if (!req.complete) res.shouldKeepAlive = false;
       sendError(res, error, deps.logger);
@@ -65,15 +65,40 @@ function actionOf(method: string, path: PeekPath): Action | null {
   return method === 'PUT' ? 'put' : method === 'DELETE' ? 'remove' : null;
 }
 
-function run(
-  peeks: PeekRoutesDeps['inboundPeeks'],
+async function answer(
+  res: ServerResponse,
+  { inboundPeeks, clock }: PeekRoutesDeps,
   action: Action,
   server: string,
   { roomId, peekId, versions }: PeekPath,
-): Promise<JsonObject> {
-  if (action === 'snapshot' || peekId === null) return peeks.snapshotOnly(server, roomId, versions);
-  if (action === 'put') return peeks.put(server, roomId, peekId, versions);
-  return action === 'renew' ? peeks.renew(server, roomId, peekId) : peeks.remove(server, roomId, peekId);
+): Promise<void> {
+  if (peekId !== null && (action === 'renew' || action === 'remove')) {
+    const body = await inboundPeeks[action](server, roomId, peekId);
+    return sendJson(res, Buffer.from(JSON.stringify(body)));
+  }
+  const room =
+    action === 'put' && peekId !== null
+      ? await inboundPeeks.put(server, roomId, peekId, versions)
+      : await inboundPeeks.snapshotOnly(server, roomId, versions);
+  try {
+    await sendChunks(res, room, clock);
+  } finally {
+    room.release();
+  }
+}
+
+/** What went wrong here is logged by who answers it. */
+function logRefusal(
+  logger: Logger,
+  error: unknown,
+  action: Action,
+  server: string | null,
+  { roomId }: PeekPath,
+): void {
+  if (!(error instanceof MatrixError)) return;
+  const { status, errcode, message: reason } = error;
+  const room = roomId.slice(0, MAX_ID_BYTES);
+  logger.info({ action, server, room, status, errcode, reason }, "another server's peek was refused");
 }
 
 async function consume(limiter: RateLimiterMemory, server: string): Promise<void> {

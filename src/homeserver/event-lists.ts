@@ -2,11 +2,18 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isObject, JsonError, type JsonObject, ownMember } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import { type Pdu, stripUnsigned } from '../matrix/pdu.ts';
-import { arrayItems, type ByteRange, topLevelMembers } from '../matrix/raw-items.ts';
+import {
+  arrayItems,
+  type ByteRange,
+  type ListItem,
+  listedItems,
+  topLevelMembers,
+} from '../matrix/raw-items.ts';
 import { HomeserverDown } from './homeserver.ts';
 
-/** Events that are parsed before others get a turn: some milliseconds. */
-const STRETCH = 500;
+/** How long work goes on (ms) before others get a turn, and how many events are worked on between looks at the time. */
+const STRETCH_MS = 5;
+const LOOK_EVERY = 16;
 
 /** An answer of the homeserver that holds lists of events, taken apart without parsing it in one go. */
 export class EventAnswer {
@@ -71,11 +78,15 @@ export function replacedBy(event: JsonObject): string | null {
   return typeof replaced === 'string' ? replaced : null;
 }
 
-/** Calls `work` on each item, with a pause for others now and then. */
-export async function inStretches<T>(items: readonly T[], work: (item: T) => void): Promise<void> {
-  for (let at = 0; at < items.length; at += STRETCH) {
-    if (at > 0) await nextTurn();
-    for (const item of items.slice(at, at + STRETCH)) work(item);
+/** Calls `work` on each item, with a pause for others every few milliseconds. */
+export async function inStretches<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
+  let began = performance.now();
+  let worked = 0;
+  for (const item of items) {
+    work(item);
+    if (++worked % LOOK_EVERY !== 0 || performance.now() - began < STRETCH_MS) continue;
+    await nextTurn();
+    began = performance.now();
   }
 }
 
@@ -98,15 +109,25 @@ function parsed(bytes: Buffer, { start, end }: ByteRange): unknown {
   }
 }
 
+/** Goes through all lists of an answer, a little at a time. Rejects with `HomeserverDown` where it is none. */
+export async function eachListed(body: Buffer, work: (item: ListItem) => void): Promise<void> {
+  try {
+    await inStretches(listedItems(body), work);
+  } catch (error) {
+    if (error instanceof JsonError) throw otherJson(error);
+    throw error;
+  }
+}
+
 function readable<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof JsonError) {
-      throw new HomeserverDown('the homeserver answered 200 with other JSON than was asked for', {
-        cause: error,
-      });
-    }
+    if (error instanceof JsonError) throw otherJson(error);
     throw error;
   }
+}
+
+function otherJson(cause: JsonError): HomeserverDown {
+  return new HomeserverDown('the homeserver answered 200 with other JSON than was asked for', { cause });
 }

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../matrix/json.ts';
 import type { Pdu } from '../matrix/pdu.ts';
+import type { PduList } from './pdu-list.ts';
 
 /**
  * Our own homeserver behind one interface: who is calling, follow a room, state, history.
@@ -116,10 +117,14 @@ export interface Context {
 
 export interface RoomSnapshot {
   readonly roomVersion: string;
-  readonly state: Pdu[];
-  readonly authChain: Pdu[];
+  /** Both without `unsigned`; in the bytes that the homeserver gave where it could be done. */
+  readonly state: PduList;
+  readonly authChain: PduList;
   readonly latest: Pdu;
   readonly latestId: string;
+  /** Of the state, what decides whether the room may be peeked. */
+  readonly visibility: Pdu | null;
+  readonly encryption: Pdu | null;
 }
 
 /** The homeserver answered, and the answer is final: it goes to the client as it came. */

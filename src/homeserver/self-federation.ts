@@ -1,14 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import { canonicalJson } from '../matrix/canonical-json.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
+import { isObject, JsonError, type JsonObject } from '../matrix/json.ts';
 import { type Pdu, prevEventIds } from '../matrix/pdu.ts';
 import type { SigningKey } from '../matrix/signing-key.ts';
 import { signRequest } from '../matrix/x-matrix.ts';
 import { Gate } from '../platform/gate.ts';
 import type { HttpResponse } from '../platform/http-client.ts';
-import { EventAnswer } from './event-lists.ts';
+import { EventAnswer, eachListed } from './event-lists.ts';
 import { HomeserverDown, HomeserverRefusal, NotReadable } from './homeserver.ts';
 import { bodyOf, enc, errcodeOf, type HomeserverApi, jsonObject, objectOf } from './homeserver-api.ts';
+import { RawPdu } from './raw-pdu.ts';
 import { rulesOf } from './room-rules.ts';
 
 /**
@@ -74,9 +75,31 @@ export class SelfFederation {
   }
 
   async stateBefore(roomId: string, eventId: string): Promise<{ state: Pdu[]; authChain: Pdu[] }> {
+    const state: Pdu[] = [];
+    const authChain: Pdu[] = [];
+    await this.eachStateBefore(roomId, eventId, (pdu, list) => {
+      const parsed = pdu.parsed();
+      if (parsed !== null) (list === 'state' ? state : authChain).push(parsed);
+    });
+    return { state, authChain };
+  }
+
+  /** The same for who has no use for all of them as objects. An event for which `visit` throws `JsonError` is passed over. */
+  async eachStateBefore(
+    roomId: string,
+    eventId: string,
+    visit: (pdu: RawPdu, list: 'state' | 'auth_chain') => void,
+  ): Promise<void> {
     const path = `/_matrix/federation/v1/state/${enc(roomId)}?event_id=${enc(eventId)}`;
-    const answer = new EventAnswer(bodyOf(await this.request('GET', path)));
-    return { state: await answer.pdus('pdus'), authChain: await answer.pdus('auth_chain') };
+    const body = bodyOf(await this.request('GET', path));
+    await eachListed(body, ({ list, ...range }) => {
+      if (list !== 'pdus' && list !== 'auth_chain') return;
+      try {
+        visit(new RawPdu(body, range), list === 'pdus' ? 'state' : list);
+      } catch (error) {
+        if (!(error instanceof JsonError)) throw error;
+      }
+    });
   }
 
   /**

@@ -179,7 +179,15 @@ export class SynapseHomeserver implements Homeserver {
   }
 
   snapshot(roomId: string): Promise<RoomSnapshot> {
-    return takeSnapshot(this, roomId);
+    return takeSnapshot(
+      {
+        extremities: (room) => this.extremities(room),
+        eachStateBefore: (room, eventId, visit) => this.#self.eachStateBefore(room, eventId, visit),
+        event: (eventId) => this.event(eventId),
+        currentState: (room) => this.currentState(room),
+      },
+      roomId,
+    );
   }
 
   async selfRequest(

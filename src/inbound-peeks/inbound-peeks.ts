@@ -12,6 +12,7 @@ import { dropOverdue } from './overdue.ts';
 import { PeekCount } from './peek-count.ts';
 import { PeekingServers } from './peeking-servers.ts';
 import { RelayChecks } from './relay-check.ts';
+import { AnswersUnderWay, type RoomAnswer } from './room-answer.ts';
 import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
 import { Sender } from './sender.ts';
 import { Snapshots } from './snapshots.ts';
@@ -50,6 +51,7 @@ export class InboundPeeks {
   readonly #admission: Admission;
   readonly #gate: RoomGate;
   readonly #snapshots: Snapshots;
+  readonly #underWay = new AnswersUnderWay();
   readonly #checks: RelayChecks;
   readonly #sender: Sender;
   readonly #servers: PeekingServers;
@@ -62,7 +64,7 @@ export class InboundPeeks {
     this.#deps = deps;
     this.#admission = new Admission(homeserver);
     this.#gate = new RoomGate(homeserver);
-    this.#snapshots = new Snapshots(homeserver);
+    this.#snapshots = new Snapshots(homeserver, store.logs);
     this.#checks = new RelayChecks({ logs: store.logs, homeserver });
     this.#count = new PeekCount(store.inboundPeeks, deps.clock);
     this.#servers = new PeekingServers(store);
@@ -93,13 +95,13 @@ export class InboundPeeks {
     roomId: string,
     peekId: string,
     versions: readonly string[],
-  ): Promise<JsonObject> {
+  ): Promise<RoomAnswer> {
     checkPeekId(peekId);
     await this.#admission.check(server, roomId, versions);
     await this.#checkQuota(server, roomId, peekId);
     const created = await this.#register(server, roomId, peekId);
     try {
-      return { peek_id: peekId, ...(await this.#answer(roomId)) };
+      return await this.#answer(roomId, { peek_id: peekId });
     } catch (error) {
       // It may have ended by itself meanwhile.
       if (created) await this.remove(server, roomId, peekId).catch(() => undefined);
@@ -108,9 +110,9 @@ export class InboundPeeks {
   }
 
   /** `GET /peek/{roomId}`: the same answer, with nothing registered. Rejects as `put` does. */
-  async snapshotOnly(server: string, roomId: string, versions: readonly string[]): Promise<JsonObject> {
+  async snapshotOnly(server: string, roomId: string, versions: readonly string[]): Promise<RoomAnswer> {
     await this.#admission.check(server, roomId, versions);
-    return this.#answer(roomId);
+    return this.#answer(roomId, {});
   }
 
   /** `POST …/renew`. Rejects with `MatrixError` 404 when there is no such peek, 403 when it may not go on. */
@@ -217,17 +219,17 @@ export class InboundPeeks {
     throw notReadable();
   }
 
-  async #answer(roomId: string): Promise<JsonObject> {
+  /** `named`: what stands in this answer alone. */
+  async #answer(roomId: string, named: JsonObject): Promise<RoomAnswer> {
     try {
       const snapshot = await this.#snapshots.take(roomId);
-      assertOpen(snapshot.state);
+      assertOpen(snapshot);
+      const own = JSON.stringify({ ...named, renewal_interval: this.#deps.limits.renewalIntervalMs });
+      const head = Buffer.from(`${own.slice(0, -1)},`);
       return {
-        room_version: snapshot.roomVersion,
-        renewal_interval: this.#deps.limits.renewalIntervalMs,
-        state: snapshot.state,
-        auth_chain: snapshot.authChain,
-        latest_event: snapshot.latest,
-        messages: snapshot.messages,
+        bytes: head.length + snapshot.bytes,
+        chunks: [head, ...snapshot.chunks],
+        release: this.#underWay.hold(snapshot, snapshot.bytes),
       };
     } catch (error) {
       if (error instanceof NotReadable) throw notReadable();

@@ -50,11 +50,11 @@ export class RoomGate {
 }
 
 /** The same question of a state that was read as a whole. Throws `MatrixError` 403. */
-export function assertOpen(state: readonly JsonObject[]): void {
-  const find = (type: string): JsonObject | null =>
-    state.find((event) => event.type === type && event.state_key === '') ?? null;
-  const visibility = find('m.room.history_visibility');
-  const reason = whyNotPeekable({ visibility, encryption: find('m.room.encryption') });
+export function assertOpen(state: {
+  readonly visibility: JsonObject | null;
+  readonly encryption: JsonObject | null;
+}): void {
+  const reason = whyNotPeekable(state);
   if (reason !== null) throw new MatrixError(403, 'M_FORBIDDEN', reason);
 }
 

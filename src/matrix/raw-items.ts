@@ -50,6 +50,49 @@ export function arrayItems(bytes: Uint8Array, range: ByteRange = whole(bytes)): 
   return items;
 }
 
+/** An item of a list that is a member of an object. */
+export interface ListItem extends ByteRange {
+  readonly list: string;
+}
+
+/**
+ * The items of all arrays among the members of a JSON object, found one at a time: for texts that are too long to
+ * be gone through at once. Members that are no arrays are passed over. As `topLevelMembers` otherwise.
+ */
+export function* listedItems(bytes: Uint8Array): Generator<ListItem, void> {
+  let at = skipBlanks(bytes, 0);
+  if (bytes[at] !== 0x7b) throw malformed();
+  at = skipBlanks(bytes, at + 1);
+  while (bytes[at] !== 0x7d) {
+    if (bytes[at] !== QUOTE) throw malformed();
+    const keyEnd = endOfString(bytes, at);
+    const list = keyText(bytes, at, keyEnd);
+    const colon = skipBlanks(bytes, keyEnd);
+    if (bytes[colon] !== COLON) throw malformed();
+    const start = skipBlanks(bytes, colon + 1);
+    at = skipBlanks(
+      bytes,
+      bytes[start] === 0x5b ? yield* itemsFrom(bytes, start, list) : endOfValue(bytes, start),
+    );
+    if (bytes[at] === COMMA) at = skipBlanks(bytes, at + 1);
+    else if (bytes[at] !== 0x7d) throw malformed();
+  }
+  if (skipBlanks(bytes, at + 1) < bytes.length) throw malformed();
+}
+
+/** Those of the array that opens at `open`; returns where it ends. */
+function* itemsFrom(bytes: Uint8Array, open: number, list: string): Generator<ListItem, number> {
+  let at = skipBlanks(bytes, open + 1);
+  while (bytes[at] !== 0x5d) {
+    const end = endOfValue(bytes, at);
+    yield { list, start: at, end };
+    at = skipBlanks(bytes, end);
+    if (bytes[at] === COMMA) at = skipBlanks(bytes, at + 1);
+    else if (bytes[at] !== 0x5d) throw malformed();
+  }
+  return at + 1;
+}
+
 /** Calls `item` at each item between the brackets; it returns where the item ends. */
 function walk(
   bytes: Uint8Array,

@@ -7,6 +7,7 @@ import {
   type ReadEvent,
   type RoomSnapshot,
 } from '../../src/homeserver/homeserver.ts';
+import { pduListOf } from '../../src/homeserver/pdu-list.ts';
 import type { JsonObject } from '../../src/matrix/json.ts';
 import type { Pdu } from '../../src/matrix/pdu.ts';
 import type { BuiltEvent, RoomBuilder } from './room-builder.ts';
@@ -185,12 +186,16 @@ export class RoomHomeserver implements Homeserver {
   async snapshot(roomId: string): Promise<RoomSnapshot> {
     this.#called('snapshot');
     const { version, currentState, authChain, latest } = this.#present(roomId).builder;
+    const find = (type: string) =>
+      currentState.find(({ pdu }) => pdu.type === type && pdu.state_key === '')?.pdu ?? null;
     return {
       roomVersion: version,
-      state: currentState.map(({ pdu }) => pdu),
-      authChain: authChain.map(({ pdu }) => pdu),
+      state: pduListOf(currentState.map(({ pdu }) => pdu)),
+      authChain: pduListOf(authChain.map(({ pdu }) => pdu)),
       latest: latest.pdu,
       latestId: latest.eventId,
+      visibility: find('m.room.history_visibility'),
+      encryption: find('m.room.encryption'),
     };
   }
 

@@ -5,6 +5,7 @@ import type { JsonObject } from '../../../src/matrix/json.ts';
 import { type RoomVersionRules, roomVersion } from '../../../src/matrix/room-versions.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { enc, type MatrixClient, register } from '../../support/client.ts';
+import { pdusOf } from '../../support/pdu-list.ts';
 import { type ScriptedServer, startScriptedServer } from './scripted-server.ts';
 import { type HomeserverSite, startHomeserverSite } from './site.ts';
 
@@ -47,7 +48,7 @@ it('a room with two forward extremities gives the state that the homeserver reso
     .toEqual([name, topic].toSorted());
 
   const snapshot = await site.homeserver.snapshot(roomId);
-  const ids = snapshot.state.map((pdu) => eventIdOf(pdu, RULES));
+  const ids = pdusOf(snapshot.state).map((pdu) => eventIdOf(pdu, RULES));
   expect(ids).toContain(name);
   expect(ids).toContain(topic);
   const current = await site.homeserver.currentState(roomId);

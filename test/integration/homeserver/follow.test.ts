@@ -10,6 +10,7 @@ import {
 } from '../../../src/matrix/room-versions.ts';
 import { verifyPduSignature } from '../../../src/matrix/signed-json.ts';
 import { type MatrixClient, register } from '../../support/client.ts';
+import { pdusOf } from '../../support/pdu-list.ts';
 import { type HomeserverSite, poll, startHomeserverSite } from './site.ts';
 
 let site: HomeserverSite;
@@ -99,14 +100,17 @@ describe.each(SUPPORTED_ROOM_VERSIONS)('a room of version %s', (version) => {
     const snapshot = await site.homeserver.snapshot(roomId);
     expect(snapshot).toMatchObject({ roomVersion: version, latestId: latest });
     const current = await site.homeserver.currentState(roomId);
-    const stateIds = snapshot.state.map((pdu) => eventIdOf(pdu, rules));
+    const [state, authChain] = [pdusOf(snapshot.state), pdusOf(snapshot.authChain)];
+    const stateIds = state.map((pdu) => eventIdOf(pdu, rules));
     expect(stateIds.toSorted()).toEqual(current.map((event) => String(event.event_id)).toSorted());
-    const chain = new Set(snapshot.authChain.map((pdu) => eventIdOf(pdu, rules)));
-    for (const pdu of [...snapshot.state, ...snapshot.authChain, snapshot.latest]) {
+    const chain = new Set(authChain.map((pdu) => eventIdOf(pdu, rules)));
+    for (const pdu of [...state, ...authChain, snapshot.latest]) {
       const authEvents = pdu.auth_events as (string | [string, object])[];
       for (const item of authEvents) expect(chain).toContain(typeof item === 'string' ? item : item[0]);
     }
-    expect(snapshot.authChain.map((pdu) => pdu.type)).toContain('m.room.create');
+    expect(authChain.map((pdu) => pdu.type)).toContain('m.room.create');
+    expect([...state, ...authChain].some((pdu) => 'unsigned' in pdu)).toBe(false);
+    expect(authChain).toHaveLength(chain.size);
   });
 });
 

@@ -21,6 +21,8 @@ let homeserver: Server;
 let asked: { method: string | undefined; url: string | undefined; body: string }[];
 let homeserverAnswer: { status: number; body: string };
 let calls: unknown[][];
+/** Answers that were let go of. */
+let released: number;
 let signed: ReceivedRequest[];
 let deps: FederationRouterDeps;
 let clock: ManualClock;
@@ -42,18 +44,27 @@ beforeEach(async () => {
   const url = `http://127.0.0.1:${(homeserver.address() as AddressInfo).port}`;
   upstream = createUpstream(url);
   const note =
-    (name: string, answer: object) =>
+    <Answer extends object>(name: string, answer: Answer) =>
     async (...args: unknown[]) => {
       calls.push([name, ...args]);
       return { ...answer };
     };
   clock = new ManualClock();
+  const noteRoom = (name: string, answer: object) => {
+    const chunks =
+      JSON.stringify(answer)
+        .match(/.{1,3}/g)
+        ?.map((part) => Buffer.from(part)) ?? [];
+    const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
+    released = 0;
+    return note(name, { bytes, chunks, release: () => void released++ });
+  };
   deps = {
     inboundPeeks: {
-      put: note('put', { peek_id: 'abc' }),
+      put: noteRoom('put', { peek_id: 'abc' }),
       renew: note('renew', { renewal_interval: 1 }),
       remove: note('remove', {}),
-      snapshotOnly: note('snapshot', { state: [] }),
+      snapshotOnly: noteRoom('snapshot', { state: [] }),
       mayPeek: (server) => server === 'there.test',
     },
     peerReads: { serve: async () => ({ body: Buffer.from('{"ours":true}') }) },
@@ -94,6 +105,7 @@ describe('peek endpoints', () => {
       ['renew', 'there.test', '!r:here.test', 'abc'],
       ['snapshot', 'there.test', '!r:here.test', ['12']],
     ]);
+    expect(released).toBe(2);
   });
 
   test('DELETE is accepted with and without a body, and the signature covers the one that is there', async () => {

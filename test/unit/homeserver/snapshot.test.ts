@@ -1,9 +1,12 @@
-import { describe, expect, it } from 'vitest';
-import { type SnapshotSource, takeSnapshot } from '../../../src/homeserver/snapshot.ts';
+import { describe, expect, it, test } from 'vitest';
+import { RawPdu } from '../../../src/homeserver/raw-pdu.ts';
+import { takeSnapshot } from '../../../src/homeserver/snapshot.ts';
+import type { SnapshotSource } from '../../../src/homeserver/snapshot-source.ts';
 import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import type { Pdu } from '../../../src/matrix/pdu.ts';
 import { type RoomVersionRules, roomVersion } from '../../../src/matrix/room-versions.ts';
+import { pdusOf } from '../../support/pdu-list.ts';
 
 const RULES = roomVersion('12') as RoomVersionRules;
 let made = 0;
@@ -27,6 +30,11 @@ function id(pdu: Pdu): string {
   return eventIdOf(pdu, RULES);
 }
 
+function raw(pdu: JsonObject): RawPdu {
+  const bytes = Buffer.from(JSON.stringify(pdu, null, 1));
+  return new RawPdu(bytes, { start: 0, end: bytes.length });
+}
+
 interface Room {
   readonly events: Pdu[];
   /** Answers one after the other, the last one again and again. */
@@ -43,7 +51,12 @@ function sourceOf(room: Room) {
       const now = room.extremities[Math.min(asked++, room.extremities.length - 1)] ?? [];
       return { roomVersion: '12', eventIds: now.map(id) };
     },
-    stateBefore: async (_, eventId) => room.before.get(eventId) ?? { state: [], authChain: [] },
+    async eachStateBefore(_, eventId, visit) {
+      const before = room.before.get(eventId) ?? { state: [], authChain: [] };
+      // With what the homeserver adds, in either place.
+      for (const pdu of before.authChain) visit(raw({ ...pdu, unsigned: { age: 1 } }), 'auth_chain');
+      for (const pdu of before.state) visit(raw({ unsigned: { age_ts: 1, a: ['}'] }, ...pdu }), 'state');
+    },
     async event(eventId) {
       fetched.push(eventId);
       return room.events.find((pdu) => id(pdu) === eventId) ?? null;
@@ -64,8 +77,8 @@ describe('a snapshot at one extremity', () => {
     const before = new Map([[id(message), { state: [create, alice, levels], authChain: [alice] }]]);
     const { source } = sourceOf({ events: [message], extremities: [[message]], before });
     const snapshot = await takeSnapshot(source, '!room');
-    expect(snapshot.state).toEqual([create, alice, levels]);
-    expect(snapshot.authChain.map(id).toSorted()).toEqual([create, alice, levels].map(id).toSorted());
+    expect(pdusOf(snapshot.state)).toEqual([create, alice, levels]);
+    expect(pdusOf(snapshot.authChain).map(id).toSorted()).toEqual([create, alice, levels].map(id).toSorted());
     expect(snapshot).toMatchObject({ latest: message, latestId: id(message), roomVersion: '12' });
   });
 
@@ -74,8 +87,9 @@ describe('a snapshot at one extremity', () => {
     const before = new Map([[id(newer), { state: [create, alice, levels], authChain: [alice] }]]);
     const { source } = sourceOf({ events: [newer], extremities: [[newer]], before });
     const snapshot = await takeSnapshot(source, '!room');
-    expect(snapshot.state).toEqual([create, alice, newer]);
-    expect(snapshot.authChain).toContainEqual(levels);
+    expect(pdusOf(snapshot.state)).toHaveLength(3);
+    expect(pdusOf(snapshot.state)).toEqual(expect.arrayContaining([create, alice, newer]));
+    expect(pdusOf(snapshot.authChain)).toContainEqual(levels);
   });
 
   it('an auth event that did not come along is fetched; one that is nowhere is left out', async () => {
@@ -84,10 +98,35 @@ describe('a snapshot at one extremity', () => {
     const message = event('m.room.message', null, [old, lost], [levels]);
     const before = new Map([[id(message), { state: [create, alice, levels], authChain: [] }]]);
     const { source } = sourceOf({ events: [message, old], extremities: [[message]], before });
-    const { authChain } = await takeSnapshot(source, '!room');
+    const authChain = pdusOf((await takeSnapshot(source, '!room')).authChain);
     expect(authChain).toContainEqual(old);
     expect(authChain).not.toContainEqual(lost);
   });
+});
+
+test('what decides whether the room may be peeked is named, the newest event among it', async () => {
+  const open = event('m.room.history_visibility', '', [levels, alice], [levels]);
+  const secret = event('m.room.encryption', '', [levels, alice], [open]);
+  const before = new Map([[id(secret), { state: [create, alice, levels, open], authChain: [] }]]);
+  const { source } = sourceOf({ events: [secret], extremities: [[secret]], before });
+  const snapshot = await takeSnapshot(source, '!room');
+  expect(snapshot).toMatchObject({ visibility: open, encryption: secret });
+});
+
+test('events go out in the bytes that the homeserver gave: what JavaScript would write otherwise stays as it was', async () => {
+  const message = event('m.room.message', null, [levels, alice], [levels]);
+  const { source } = sourceOf({ events: [message], extremities: [[message]], before: new Map() });
+  const odd = '{ "type":"m.odd","state_key":"","content":{"n":1.0,"big":12345678901234567890,"n2":-0}}';
+  const bytes = Buffer.from(odd.replace('"type"', '"unsigned":{},"type"'));
+  const taken = await takeSnapshot(
+    {
+      ...source,
+      eachStateBefore: async (_room, _event, visit) =>
+        visit(new RawPdu(bytes, { start: 0, end: bytes.length }), 'state'),
+    },
+    '!room',
+  );
+  expect(Buffer.concat(taken.state.chunks).toString()).toBe(odd);
 });
 
 describe('a snapshot at several extremities', () => {
@@ -106,7 +145,7 @@ describe('a snapshot at several extremities', () => {
   it('is what the homeserver resolved; what no branch has before it is fetched', async () => {
     const { source, asked } = sourceOf({ ...room, extremities: [[name, topic]] });
     const snapshot = await takeSnapshot(source, '!room');
-    expect(snapshot.state.map(id)).toEqual(room.current.map(id));
+    expect(pdusOf(snapshot.state).map(id)).toEqual(room.current.map(id));
     expect(snapshot.latestId).toBe(id(topic));
     expect(asked()).toBe(2);
   });
@@ -126,7 +165,7 @@ describe('a snapshot at several extremities', () => {
     const third = event('m.room.avatar', '', [levels, alice], [levels]);
     const moving = Array.from({ length: 20 }, (_, i) => (i % 2 ? [name, third] : [name, topic]));
     const { source, asked } = sourceOf({ ...room, events: [...room.events, third], extremities: moving });
-    expect((await takeSnapshot(source, '!room')).state).toHaveLength(5);
+    expect((await takeSnapshot(source, '!room')).state.count).toBe(5);
     expect(asked()).toBeLessThan(10);
   });
 });

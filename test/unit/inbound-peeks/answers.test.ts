@@ -1,4 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { AnswersUnderWay } from '../../../src/inbound-peeks/room-answer.ts';
+import type { JsonObject } from '../../../src/matrix/json.ts';
+import { newEntry } from '../../../src/rooms/log-entries.ts';
 import { HOUR, House, PEER, ROOM } from './house.ts';
 
 function refusal(status: number, errcode: string) {
@@ -53,7 +56,7 @@ describe('PUT /peek answers', () => {
       const house = await House.open();
       house.homeserver.setState(ROOM, 'm.room.history_visibility', '', { history_visibility: value });
       await expect(house.put()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
-      await expect(house.peeks.snapshotOnly(PEER, ROOM, ['10'])).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+      await expect(house.snapshotOnly()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
       expect(await house.store.inboundPeeks.all()).toEqual([]);
     },
   );
@@ -106,7 +109,7 @@ test('a room that is encrypted while it is read ⇒ 403, for the snapshot too', 
   house.homeserver.duringSnapshot = async () => {
     house.homeserver.setState(ROOM, 'm.room.encryption', '', { algorithm: 'm.megolm.v1.aes-sha2' });
   };
-  await expect(house.peeks.snapshotOnly(PEER, ROOM, ['10'])).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+  await expect(house.snapshotOnly()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
 });
 
 describe('registration', () => {
@@ -122,7 +125,7 @@ describe('registration', () => {
 
   test('a snapshot registers nothing', async () => {
     const house = await House.open();
-    const answer = await house.peeks.snapshotOnly(PEER, ROOM, ['10']);
+    const answer = await house.snapshotOnly();
     expect(answer).not.toHaveProperty('peek_id');
     expect(answer).toHaveProperty('state');
     expect(await house.store.size()).toBe(0);
@@ -204,4 +207,78 @@ describe('registration', () => {
     await house.peeks.remove(PEER, ROOM, 'b');
     expect(house.released).toEqual([ROOM]);
   });
+});
+
+describe('what a room costs', () => {
+  const message = (body: string, prev: string): JsonObject => ({ content: { body }, prev_events: [prev] });
+  /** The newest event of the room, at the homeserver and in its log. */
+  async function says(house: House, body: string, fields: JsonObject): Promise<string> {
+    const eventId = `$${body}`;
+    const pdu = { type: 'm.room.message', room_id: ROOM, ...fields };
+    house.homeserver.addEvent(eventId, pdu);
+    const room = house.homeserver.rooms.get(ROOM);
+    if (room !== undefined) room.latest = eventId;
+    const entry = newEntry({ eventId, pdu, replaces: null }, 0, { shown: true, applied: true });
+    await house.store.logs.append(ROOM, { entries: [entry] });
+    return eventId;
+  }
+
+  test('its state again, where only messages have come since it was read; the newest event and messages are new', async () => {
+    const house = await House.open();
+    await house.put();
+    await says(house, 'one', message('one', '$latest'));
+    expect(await house.put('b.test')).toMatchObject({ latest_event: { content: { body: 'one' } } });
+    expect(house.homeserver.snapshots).toBe(2);
+    await says(house, 'two', message('two', '$one'));
+    const newest = await says(house, 'three', message('three', '$two'));
+    const first = await house.put('c.test');
+    expect(house.homeserver.snapshots).toBe(2);
+    expect(first.latest_event).toMatchObject({ content: { body: 'three' } });
+    expect((first.messages as JsonObject[]).map((pdu) => pdu.content)).toEqual([
+      { body: 'one' },
+      { body: 'two' },
+      { body: 'three' },
+    ]);
+    expect(first.state).toHaveLength(2);
+    await says(house, 'four', message('four', newest));
+    expect(await house.put('d.test')).toMatchObject({ latest_event: { content: { body: 'four' } } });
+    expect(house.homeserver.snapshots).toBe(2);
+  });
+
+  test.each([
+    ['a state event', { type: 'm.room.topic', state_key: '', prev_events: ['$one'], content: {} }],
+    ['a branch from before', { content: {}, prev_events: ['$one', '$older'] }],
+  ])('read anew after %s', async (_, fields) => {
+    const house = await House.open();
+    await house.put();
+    await says(house, 'one', message('one', '$latest'));
+    await house.put();
+    await says(house, 'two', fields);
+    await says(house, 'three', message('three', '$two'));
+    expect(await house.put()).toMatchObject({ latest_event: { content: { body: 'three' } } });
+    expect(house.homeserver.snapshots).toBe(3);
+  });
+
+  test('a visibility or an ACL that has changed counts at once, though the room is kept', async () => {
+    const house = await House.open();
+    await house.put();
+    house.homeserver.setState(ROOM, 'm.room.server_acl', '', { allow: ['*'], deny: ['b.test'] });
+    await expect(house.put('b.test')).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+    house.homeserver.setState(ROOM, 'm.room.history_visibility', '', { history_visibility: 'joined' });
+    await expect(house.put('c.test')).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+    await expect(house.put()).rejects.toEqual(refusal(403, 'M_FORBIDDEN'));
+  });
+});
+
+test('answers under way: a room counts once however many read it, and more than 256 MiB of rooms ⇒ 503', () => {
+  const underWay = new AnswersUnderWay();
+  const [large, other] = [{}, {}];
+  const held = Array.from({ length: 100 }, () => underWay.hold(large, 200 * 1024 * 1024));
+  expect(() => underWay.hold(other, 100 * 1024 * 1024)).toThrow('Too many large rooms');
+  for (const release of held.slice(1)) release();
+  held[1]?.();
+  expect(() => underWay.hold(other, 100 * 1024 * 1024)).toThrow('Too many large rooms');
+  held[0]?.();
+  underWay.hold(other, 300 * 1024 * 1024)();
+  underWay.hold(large, 200 * 1024 * 1024)();
 });

@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { InboundPeeks, type InboundPeeksDeps } from '../../../src/inbound-peeks/inbound-peeks.ts';
+import type { RoomAnswer } from '../../../src/inbound-peeks/room-answer.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { createMetrics } from '../../../src/platform/metrics.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
@@ -15,6 +16,15 @@ export const ROOM = '!room:here.test';
 export const PEER = 'there.test';
 export const HOUR = 3_600_000;
 export const LIMITS = { maxPerServer: 1000, maxTotal: 10_000, renewalIntervalMs: HOUR };
+
+/** An answer that has been written. */
+export function bodyOf(answer: RoomAnswer): JsonObject {
+  const body = Buffer.concat(answer.chunks);
+  answer.release();
+  if (body.length !== answer.bytes)
+    throw new Error(`${body.length} bytes where ${answer.bytes} were announced`);
+  return JSON.parse(body.toString()) as JsonObject;
+}
 
 /** Inbound peeks on a real store, between a scripted homeserver and scripted peers. */
 export class House {
@@ -71,8 +81,12 @@ export class House {
     return this.store.logs.open(log);
   }
 
-  put(server = PEER, peekId = 'peek1', roomId = ROOM): Promise<JsonObject> {
-    return this.peeks.put(server, roomId, peekId, ['1', '10', '12']);
+  async put(server = PEER, peekId = 'peek1', roomId = ROOM): Promise<JsonObject> {
+    return bodyOf(await this.peeks.put(server, roomId, peekId, ['1', '10', '12']));
+  }
+
+  async snapshotOnly(server = PEER, versions = ['10']): Promise<JsonObject> {
+    return bodyOf(await this.peeks.snapshotOnly(server, ROOM, versions));
   }
 
   /** Events as the feed appends them; a text stands for a message. */

@@ -1,5 +1,6 @@
 import type { Homeserver } from '../../../src/homeserver/homeserver.ts';
 import { NotReadable } from '../../../src/homeserver/homeserver.ts';
+import { pduListOf } from '../../../src/homeserver/pdu-list.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import type { Pdu } from '../../../src/matrix/pdu.ts';
 
@@ -86,7 +87,15 @@ export class ScriptedHomeserver implements Homeserver {
     const room = this.#room(roomId);
     const state = [...room.state.values()] as Pdu[];
     const latest = this.events.get(room.latest)?.pdu as Pdu;
-    return { roomVersion: room.version, state, authChain: state.slice(0, 1), latest, latestId: room.latest };
+    return {
+      roomVersion: room.version,
+      state: pduListOf(state),
+      authChain: pduListOf(state.slice(0, 1)),
+      latest,
+      latestId: room.latest,
+      visibility: (room.state.get('m.room.history_visibility ') as Pdu | undefined) ?? null,
+      encryption: (room.state.get('m.room.encryption ') as Pdu | undefined) ?? null,
+    };
   }
 
   async history(roomId: string, _from: string | null, limit: number) {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { JsonError } from '../../../src/matrix/json.ts';
-import { arrayItems, type ByteRange, topLevelMembers } from '../../../src/matrix/raw-items.ts';
+import { arrayItems, type ByteRange, listedItems, topLevelMembers } from '../../../src/matrix/raw-items.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const cut = (all: Uint8Array, { start, end }: ByteRange) =>
@@ -93,4 +93,41 @@ test('put together again they are what JSON.parse sees', () => {
       );
     }),
   );
+});
+
+test('the items of all lists of an object, one at a time, whatever stands between them', () => {
+  const all = bytes(' {"n":1,"a":[ {"x":"]"} , 2] ,"o":{"a":[9]},"e":[],"b\\u0041":["é"]} ');
+  const found = [...listedItems(all)].map((item) => [item.list, cut(all, item)]);
+  expect(found).toEqual([
+    ['a', '{"x":"]"}'],
+    ['a', '2'],
+    ['bA', '"é"'],
+  ]);
+});
+
+test('listed items agree with those of a parsed object', () => {
+  const lists = fc.dictionary(fc.string(), fc.oneof(fc.array(fc.jsonValue()), fc.jsonValue()));
+  fc.assert(
+    fc.property(lists, fc.nat(2), (object, indent) => {
+      const all = bytes(JSON.stringify(object, null, indent));
+      const expected = Object.entries(JSON.parse(new TextDecoder().decode(all))).flatMap(([list, value]) =>
+        Array.isArray(value) ? value.map((item) => [list, item]) : [],
+      );
+      expect([...listedItems(all)].map((item) => [item.list, JSON.parse(cut(all, item))])).toEqual(expected);
+    }),
+  );
+});
+
+test.each([
+  '',
+  '[]',
+  '{"a":[1',
+  '{"a":[1 2]}',
+  '{"a":1 "b":2}',
+  '{"a" 1}',
+  '{1:[]}',
+  '{"a":[]} x',
+  '{"a":[1,]',
+])('listed items of %j ⇒ JsonError', (text) => {
+  expect(() => [...listedItems(bytes(text))]).toThrow(JsonError);
 });
