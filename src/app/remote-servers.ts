@@ -11,8 +11,10 @@ import type { Random } from '../platform/random.ts';
 import { directKeys } from '../remote-servers/direct-keys.ts';
 import { federationDomains } from '../remote-servers/federation-domains.ts';
 import { FederationKeyRing } from '../remote-servers/key-ring.ts';
+import { ServerHttp } from '../remote-servers/server-http.ts';
 import { ServerResolver } from '../remote-servers/server-resolver.ts';
 import { SignedClient } from '../remote-servers/signed-client.ts';
+import { SrvTargets } from '../remote-servers/srv-targets.ts';
 import { WellKnown } from '../remote-servers/well-known.ts';
 
 /** Everything that has to do with other servers: how they are found, asked and believed. */
@@ -28,21 +30,24 @@ export function createRemoteServers(
 ) {
   const { clock, random, metrics, homeserver, signingKey } = around;
   const { serverName } = config;
-  const dns = systemDns();
+  const dns = systemDns({ clock });
   const https = new GuardedAgent({
     guard: addressGuard(parseCidrs((config.federationAllow ?? []).join(','))),
     dns,
     clock,
     ...(config.federationCaPath === null ? {} : { extraCa: readFileSync(config.federationCaPath, 'utf8') }),
   });
-  const resolver = new ServerResolver({ wellKnown: new WellKnown(https, clock), dns, clock, random });
+  const resolver = new ServerResolver({
+    wellKnown: new WellKnown(https, clock),
+    srv: new SrvTargets({ dns, clock, random }),
+  });
+  const servers = new ServerHttp({ resolver, https, clock });
   const domains = federationDomains(serverName, config.federationDomains);
   const remote = new SignedClient({
     serverName,
     signingKey,
     domains,
-    resolver,
-    https,
+    servers,
     clock,
     random,
     metrics,
@@ -52,7 +57,7 @@ export function createRemoteServers(
     ownKey: signingKey,
     ownAnswer: () => homeserver.ownKeys(),
     notary: (server, keyId, until) => homeserver.notaryKeys(server, keyId, until),
-    direct: directKeys(resolver, https),
+    direct: directKeys(servers),
     clock,
     metrics,
   });

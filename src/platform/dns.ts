@@ -1,4 +1,7 @@
 import { lookup, Resolver } from 'node:dns/promises';
+import { isIPv6 } from 'node:net';
+import { type Clock, systemClock } from './clock.ts';
+import { HostsFile } from './hosts-file.ts';
 
 export interface ResolvedAddress {
   readonly address: string;
@@ -21,17 +24,39 @@ export interface Dns {
   srv(name: string): Promise<SrvRecord[]>;
 }
 
-/** The system's resolver (`/etc/hosts` included for addresses). */
-export function systemDns(): Dns {
-  const resolver = new Resolver({ timeout: 2500, tries: 2 });
+export interface DnsOptions {
+  /** `address` or `address:port` of the name servers. Default: those of the system. */
+  readonly servers?: readonly string[];
+  readonly hostsFile?: string;
+  readonly clock?: Clock;
+}
+
+const TIMEOUT_MS = 2500;
+/** The system's name servers are read anew after this time. */
+const SERVERS_LIFETIME_MS = 60_000;
+const NO_SUCH_NAME: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA', 'EBADNAME']);
+
+/**
+ * The system's name servers and `/etc/hosts`. Names are not given to `getaddrinfo`: it holds one of the few
+ * threads of the process until it knows, and strangers choose names whose servers never answer. It is asked
+ * only for names of one label, which a search domain may complete.
+ */
+export function systemDns(options: DnsOptions = {}): Dns {
+  const hosts = new HostsFile(options.hostsFile);
+  const resolver = freshResolver(options.clock ?? systemClock, options.servers);
   return {
     async lookup(host) {
-      const found = await lookup(host, { all: true });
-      return found.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4 }));
+      const name = host.replace(/\.$/, '').toLowerCase();
+      const listed = await hosts.addresses(name);
+      if (listed.length > 0) return listed.map(asResolved);
+      if (name === 'localhost' || name.endsWith('.localhost')) return LOOPBACK;
+      if (!name.includes('.'))
+        return (await lookup(name, { all: true })).map(({ address }) => asResolved(address));
+      return addressesOf(resolver(), name);
     },
     async srv(name) {
       try {
-        const found = await resolver.resolveSrv(name);
+        const found = await resolver().resolveSrv(name);
         return found.map((record) => ({
           target: record.name.replace(/\.$/, ''),
           port: record.port,
@@ -39,11 +64,43 @@ export function systemDns(): Dns {
           weight: record.weight,
         }));
       } catch (error) {
-        if (error instanceof Error && 'code' in error && NO_SUCH_NAME.has(error.code)) return [];
+        if (NO_SUCH_NAME.has(codeOf(error))) return [];
         throw error;
       }
     },
   };
 }
 
-const NO_SUCH_NAME: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA']);
+/** RFC 6761: never a question for the DNS. */
+const LOOPBACK: ResolvedAddress[] = ['127.0.0.1', '::1'].map(asResolved);
+
+function freshResolver(clock: Clock, servers: readonly string[] | undefined): () => Resolver {
+  let resolver: Resolver | null = null;
+  let madeAt = 0;
+  return () => {
+    const now = clock.now();
+    if (resolver === null || Math.abs(now - madeAt) > SERVERS_LIFETIME_MS) {
+      resolver = new Resolver({ timeout: TIMEOUT_MS, maxTimeout: TIMEOUT_MS, tries: 2 });
+      if (servers !== undefined) resolver.setServers(servers);
+      madeAt = now;
+    }
+    return resolver;
+  };
+}
+
+/** IPv4 first, as it is tried first; one kind is enough. */
+async function addressesOf(resolver: Resolver, name: string): Promise<ResolvedAddress[]> {
+  const kinds = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)]);
+  const found = kinds.flatMap((kind) => (kind.status === 'fulfilled' ? kind.value : []));
+  if (found.length > 0) return found.map(asResolved);
+  const failures = kinds.flatMap((kind) => (kind.status === 'rejected' ? [kind.reason as unknown] : []));
+  throw failures.find((failure) => !NO_SUCH_NAME.has(codeOf(failure))) ?? failures[0];
+}
+
+function asResolved(address: string): ResolvedAddress {
+  return { address, family: isIPv6(address) ? 6 : 4 };
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : null;
+}

@@ -5,7 +5,7 @@ import { buildConnector, Pool } from 'undici';
 import type { AddressGuard } from './address-guard.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Dns } from './dns.ts';
-import { type HttpRequest, type HttpResponse, httpRequest } from './http-client.ts';
+import { type HttpRequest, type HttpResponse, httpRequest, NotConnectedError } from './http-client.ts';
 
 /** Idle connections of this many destinations are kept. */
 const MAX_DESTINATIONS = 500;
@@ -20,6 +20,8 @@ export interface Destination {
   readonly port: number;
   /** The name or IP address that the certificate must be for; a name is also sent as SNI. */
   readonly certificateName: string;
+  /** For look-up, TCP and TLS together. Default: that of the agent. */
+  readonly connectTimeoutMs?: number;
 }
 
 export type HttpsRequest = Omit<HttpRequest, 'origin'>;
@@ -77,7 +79,8 @@ export class GuardedAgent implements HttpsClient {
   }
 
   #poolFor(destination: Destination): Pool {
-    const key = JSON.stringify([destination.host, destination.port, destination.certificateName]);
+    const { host, port, certificateName, connectTimeoutMs } = destination;
+    const key = JSON.stringify([host, port, certificateName, connectTimeoutMs]);
     const known = this.#pools.get(key);
     if (known !== undefined) return known;
     const pool = new Pool(originOf(destination), {
@@ -99,9 +102,11 @@ export class GuardedAgent implements HttpsClient {
       lookup: this.#guardedLookup(),
       maxCachedSessions: 0,
       rejectUnauthorized: true,
-      timeout: connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      timeout: destination.connectTimeoutMs ?? connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
     });
-    return (options, callback) => {
+    return (options, done) => {
+      const callback: buildConnector.Callback = (...[error, socket]) =>
+        error === null ? done(null, socket) : done(new NotConnectedError(error), null);
       // A literal is connected to without a look-up.
       if (!guard.permitsHost(destination.host)) {
         callback(new AddressRefusedError(destination.host), null);

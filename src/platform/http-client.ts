@@ -66,7 +66,19 @@ export class HttpError extends Error {
   constructor(reason: HttpFailure, message: string, cause?: unknown) {
     super(message, { cause });
     this.reason = reason;
-    this.nothingSent = reason === 'connection' && NO_CONNECTION.has(codeOf(cause));
+    this.nothingSent =
+      reason === 'connection' && (cause instanceof NotConnectedError || NO_CONNECTION.has(codeOf(cause)));
+  }
+}
+
+/** A connection was not made, whatever the reason, up to the end of its TLS handshake. */
+export class NotConnectedError extends Error {
+  override readonly name = 'NotConnectedError';
+  /** That of what went wrong. */
+  readonly code: string | undefined;
+  constructor(cause: Error) {
+    super(cause.message === '' ? (codeOf(cause) ?? 'no connection') : cause.message, { cause });
+    this.code = codeOf(cause) ?? undefined;
   }
 }
 

@@ -6,7 +6,7 @@ import type { SigningKey } from '../matrix/signing-key.ts';
 import { signRequest } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import { DeadlineError, withDeadline } from '../platform/deadline.ts';
-import type { HttpsClient, HttpsRequest } from '../platform/guarded-agent.ts';
+import type { HttpsRequest } from '../platform/guarded-agent.ts';
 import { HttpError, type HttpResponse } from '../platform/http-client.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
@@ -19,7 +19,9 @@ import {
   type RemoteServers,
   RemoteUnreachable,
 } from './remote-servers.ts';
-import { InvalidServerNameError, type Route } from './server-resolver.ts';
+import type { ServerHttp } from './server-http.ts';
+import { InvalidServerNameError } from './server-resolver.ts';
+import { NoServiceError } from './srv-targets.ts';
 
 const SOFTWARE_LIFETIME_MS = 60 * 60_000;
 /** How long "it did not say" is kept. */
@@ -35,8 +37,7 @@ export interface SignedClientDeps {
   readonly serverName: string;
   readonly signingKey: SigningKey;
   readonly domains: FederationDomains;
-  readonly resolver: { resolve(server: string): Promise<Route[]> };
-  readonly https: HttpsClient;
+  readonly servers: Pick<ServerHttp, 'request'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
@@ -114,22 +115,12 @@ export class SignedClient implements RemoteServers {
     }
   }
 
-  /** Discovery, connection and answer within the request's time; further routes where nothing was sent. */
+  /** Discovery, connection and answer within the request's time. */
   #send(server: string, outgoing: HttpsRequest, { timeoutMs, signal }: RemoteRequest): Promise<HttpResponse> {
-    const { clock, https, resolver } = this.#deps;
-    return withDeadline(clock, timeoutMs, signal, async (within) => {
-      let failure: unknown = null;
-      for (const route of await resolver.resolve(server)) {
-        const headers = { ...outgoing.headers, host: route.hostHeader };
-        try {
-          return await https.request(route, { ...outgoing, headers, signal: within });
-        } catch (error) {
-          failure = error;
-          if (!(error instanceof HttpError && error.nothingSent)) break;
-        }
-      }
-      throw failure;
-    });
+    const { clock, servers } = this.#deps;
+    return withDeadline(clock, timeoutMs, signal, (within) =>
+      servers.request(server, { ...outgoing, signal: within }),
+    );
   }
 
   /** The body is sent as the very JSON that was signed. */
@@ -179,9 +170,10 @@ function provesLife(error: unknown): boolean {
 
 function asRemoteError(server: string, error: unknown): Error {
   if (error instanceof RemoteRefusal || error instanceof RemoteUnreachable) return error;
-  const known =
-    error instanceof HttpError || error instanceof DeadlineError || error instanceof InvalidServerNameError;
-  return new RemoteUnreachable(`${server}: ${known ? error.message : 'the request failed'}`, {
+  const known = KNOWN_FAILURES.some((kind) => error instanceof kind);
+  return new RemoteUnreachable(`${server}: ${known ? (error as Error).message : 'the request failed'}`, {
     cause: error,
   });
 }
+
+const KNOWN_FAILURES = [HttpError, DeadlineError, InvalidServerNameError, NoServiceError];

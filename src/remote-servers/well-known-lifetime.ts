@@ -7,8 +7,17 @@ const HOUR_MS = 60 * MINUTE_MS;
 export const MIN_LIFETIME_MS = 5 * MINUTE_MS;
 export const MAX_LIFETIME_MS = 48 * HOUR_MS;
 const DEFAULT_LIFETIME_MS = 24 * HOUR_MS;
-/** How long "there is none" is kept (specification: up to an hour). */
-export const FAILURE_LIFETIME_MS = HOUR_MS;
+/** How long "there is none" is kept (specification: up to an hour, with back-off). */
+const FAILURE_LIFETIME_MS = HOUR_MS;
+
+/**
+ * How long it is kept that there is none. A file that could not be reached is asked for again after a minute,
+ * then after twice the time each, up to the hour that an answer which is none is kept.
+ */
+export function failureLifetimeMs(troubles: number): number {
+  if (troubles === 0) return FAILURE_LIFETIME_MS;
+  return Math.min(FAILURE_LIFETIME_MS, MINUTE_MS * 2 ** (troubles - 1));
+}
 
 /**
  * What the answer's caching headers say, within the bounds. `private` does not concern us: what we keep is
@@ -19,13 +28,25 @@ export function wellKnownLifetimeMs(headers: IncomingHttpHeaders, now: number): 
 }
 
 function askedLifetimeMs(headers: IncomingHttpHeaders, now: number): number {
-  const directives = (headers['cache-control'] ?? '').toLowerCase().split(',');
+  const directives = valuesOf(headers['cache-control']).join(',').toLowerCase().split(',');
   for (const directive of directives.map((text) => text.trim())) {
     if (directive === 'no-store' || directive === 'no-cache') return 0;
     const seconds = /^max-age="?(\d{1,15})"?$/.exec(directive)?.[1];
-    if (seconds !== undefined) return Number(seconds) * 1000;
+    if (seconds !== undefined) return (Number(seconds) - ageOf(headers)) * 1000;
   }
-  if (headers.expires === undefined) return DEFAULT_LIFETIME_MS;
-  const date = Date.parse(headers.expires);
+  const [expires] = valuesOf(headers.expires);
+  if (expires === undefined) return DEFAULT_LIFETIME_MS;
+  const date = Date.parse(expires);
   return Number.isNaN(date) ? 0 : date - now;
+}
+
+/** How many seconds the answer has already lain in a cache on the way. */
+function ageOf(headers: IncomingHttpHeaders): number {
+  const [age] = valuesOf(headers.age);
+  return age !== undefined && /^\d{1,15}$/.test(age) ? Number(age) : 0;
+}
+
+/** A header that comes several times is a list here, whatever its type says. */
+function valuesOf(header: string | string[] | undefined): string[] {
+  return header === undefined ? [] : [header].flat();
 }

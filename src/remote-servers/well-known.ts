@@ -7,7 +7,7 @@ import type { HttpsClient } from '../platform/guarded-agent.ts';
 import { HttpError, type HttpResponse } from '../platform/http-client.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import {
-  FAILURE_LIFETIME_MS,
+  failureLifetimeMs,
   MAX_LIFETIME_MS,
   MIN_LIFETIME_MS,
   wellKnownLifetimeMs,
@@ -18,7 +18,9 @@ const PATH = '/.well-known/matrix/server';
 const MAX_BYTES = 50 * 1024;
 const MAX_REDIRECTS = 5;
 /** For all hops together. */
-const TOTAL_TIMEOUT_MS = 15_000;
+const TOTAL_TIMEOUT_MS = 8000;
+/** So long a new answer is waited for where there is an earlier one that may still be used. */
+const PATIENCE_MS = 2000;
 const MAX_CACHED_HOSTS = 10_000;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
@@ -27,6 +29,8 @@ interface Delegation {
   readonly delegate: string | null;
   readonly fetchedAt: number;
   readonly expiresAt: number;
+  /** How many times in a row the file could not be reached. */
+  readonly troubles: number;
 }
 
 /** Why a look-up found nothing: `passing` troubles say nothing about what stands there. */
@@ -53,11 +57,26 @@ export class WellKnown {
     this.#clock = clock;
   }
 
-  /** The server name that a host (without port) delegates to, or null. Never rejects. */
+  /** The server name that a host (without port, in lower case) delegates to, or null. Never rejects. */
   async delegate(host: string): Promise<string | null> {
     const cached = this.#cache.get(host);
     if (cached !== undefined && this.#clock.now() < cached.expiresAt) return cached.delegate;
-    return this.#flights.run(host, () => this.#refresh(host, cached));
+    const refreshed = this.#flights.run(host, () => this.#refresh(host, cached));
+    return this.#isUsable(cached) ? this.#soon(refreshed, cached.delegate) : refreshed;
+  }
+
+  async #soon(refreshed: Promise<string | null>, earlier: string | null): Promise<string | null> {
+    const done = new AbortController();
+    const patience = this.#clock.sleep(PATIENCE_MS, done.signal).then(() => earlier);
+    return Promise.race([refreshed, patience]).finally(() => done.abort());
+  }
+
+  #isUsable(delegation: Delegation | undefined): delegation is Delegation {
+    return (
+      delegation !== undefined &&
+      delegation.delegate !== null &&
+      this.#clock.now() < delegation.fetchedAt + MAX_LIFETIME_MS
+    );
   }
 
   async #refresh(host: string, previous: Delegation | undefined): Promise<string | null> {
@@ -66,18 +85,22 @@ export class WellKnown {
       const delegate = delegateOf(answer);
       const now = this.#clock.now();
       const expiresAt = now + wellKnownLifetimeMs(answer.headers, now);
-      this.#cache.set(host, { delegate, fetchedAt: now, expiresAt });
+      this.#cache.set(host, { delegate, fetchedAt: now, expiresAt, troubles: 0 });
       return delegate;
     } catch (error) {
       const now = this.#clock.now();
-      const passing = error instanceof HttpError || (error instanceof NoDelegation && error.passing);
-      const last = previous === undefined ? 0 : previous.fetchedAt + MAX_LIFETIME_MS;
-      if (passing && previous !== undefined && previous.delegate !== null && now < last) {
-        const expiresAt = Math.min(now + MIN_LIFETIME_MS, last);
+      const passing =
+        error instanceof HttpError
+          ? error.reason !== 'too_large'
+          : error instanceof NoDelegation && error.passing;
+      if (passing && this.#isUsable(previous)) {
+        const expiresAt = Math.min(now + MIN_LIFETIME_MS, previous.fetchedAt + MAX_LIFETIME_MS);
         this.#cache.set(host, { ...previous, expiresAt });
         return previous.delegate;
       }
-      this.#cache.set(host, { delegate: null, fetchedAt: now, expiresAt: now + FAILURE_LIFETIME_MS });
+      const troubles = passing ? (previous?.troubles ?? 0) + 1 : 0;
+      const expiresAt = now + failureLifetimeMs(troubles);
+      this.#cache.set(host, { delegate: null, fetchedAt: now, expiresAt, troubles });
       return null;
     }
   }
@@ -112,8 +135,9 @@ function nameOf(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
 }
 
-function redirected(from: URL, location: string | undefined): URL {
-  const url = location === undefined ? null : URL.parse(location, from.href);
+/** `Location` given twice is a list here. */
+function redirected(from: URL, location: unknown): URL {
+  const url = typeof location === 'string' ? URL.parse(location, from.href) : null;
   if (url === null || url.protocol !== 'https:' || url.username !== '' || url.password !== '') {
     throw new NoDelegation('a redirect that leads to no HTTPS address');
   }

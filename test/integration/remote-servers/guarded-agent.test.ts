@@ -10,6 +10,7 @@ import { type Destination, GuardedAgent, type HttpsRequest } from '../../../src/
 import { HttpError } from '../../../src/platform/http-client.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
 import { ServerResolver } from '../../../src/remote-servers/server-resolver.ts';
+import { SrvTargets } from '../../../src/remote-servers/srv-targets.ts';
 import { testCertificates } from '../../support/certificates.ts';
 import { selfSigned } from './self-signed.ts';
 import { startTlsPeer, type TlsPeer } from './tls-peer.ts';
@@ -188,7 +189,8 @@ describe('addresses', () => {
     const guarded = agent({ allow: '' });
     for (const to of [delegate, `${delegate}:${server.port}`]) {
       const wellKnown = { delegate: async () => to };
-      const resolver = new ServerResolver({ wellKnown, dns, clock: systemClock, random: systemRandom });
+      const srv = new SrvTargets({ dns, clock: systemClock, random: systemRandom });
+      const resolver = new ServerResolver({ wellKnown, srv });
       const routes = await resolver.resolve('evil.example');
       expect(routes.length).toBe(1);
       for (const route of routes) {

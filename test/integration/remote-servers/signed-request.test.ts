@@ -14,8 +14,10 @@ import { directKeys } from '../../../src/remote-servers/direct-keys.ts';
 import { federationDomains } from '../../../src/remote-servers/federation-domains.ts';
 import { FederationKeyRing } from '../../../src/remote-servers/key-ring.ts';
 import { RequestAuthenticator } from '../../../src/remote-servers/request-authenticator.ts';
+import { ServerHttp } from '../../../src/remote-servers/server-http.ts';
 import { ServerResolver } from '../../../src/remote-servers/server-resolver.ts';
 import { SignedClient } from '../../../src/remote-servers/signed-client.ts';
+import { SrvTargets } from '../../../src/remote-servers/srv-targets.ts';
 import { WellKnown } from '../../../src/remote-servers/well-known.ts';
 import { testCertificates } from '../../support/certificates.ts';
 import { keyAnswer, testKey } from '../../unit/remote-servers/fakes.ts';
@@ -26,7 +28,7 @@ const senderKey = testKey('sender');
 const receiverKey = testKey('receiver');
 
 let agent: GuardedAgent;
-let resolver: ServerResolver;
+let servers: ServerHttp;
 let sender: TlsPeer;
 let receiver: TlsPeer;
 let keysServed = 0;
@@ -45,7 +47,8 @@ beforeAll(async () => {
     extraCa: await readFile(made.ca, 'utf8'),
   });
   const wellKnown = new WellKnown(agent, clock);
-  resolver = new ServerResolver({ wellKnown, dns, clock, random: systemRandom });
+  const srv = new SrvTargets({ dns, clock, random: systemRandom });
+  servers = new ServerHttp({ resolver: new ServerResolver({ wellKnown, srv }), https: agent, clock });
   sender = await startTlsPeer(identity, (_req, res) => {
     keysServed++;
     res.end(JSON.stringify(keyAnswer(senderName(), [senderKey], Date.now() + 60_000)));
@@ -63,7 +66,7 @@ beforeAll(async () => {
     serverName: receiverName(),
     ownKey: receiverKey,
     notary: async () => [],
-    direct: directKeys(resolver, agent),
+    direct: directKeys(servers),
     clock,
     metrics: createMetrics(),
   });
@@ -88,7 +91,7 @@ async function received(req: IncomingMessage) {
 
 function clientSigningWith(signingKey: typeof senderKey, serverName = senderName()): SignedClient {
   const domains = federationDomains(serverName);
-  const deps = { serverName, signingKey, domains, resolver, https: agent, clock, random: systemRandom };
+  const deps = { serverName, signingKey, domains, servers, clock, random: systemRandom };
   return new SignedClient({ ...deps, metrics: createMetrics() });
 }
 

@@ -3,7 +3,7 @@ import { decodeBase64 } from '../../../src/matrix/base64.ts';
 import { verifySignature } from '../../../src/matrix/ed25519.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { parseXMatrix, requestToVerify } from '../../../src/matrix/x-matrix.ts';
-import { HttpError } from '../../../src/platform/http-client.ts';
+import { HttpError, NotConnectedError } from '../../../src/platform/http-client.ts';
 import { createMetrics } from '../../../src/platform/metrics.ts';
 import { federationDomains } from '../../../src/remote-servers/federation-domains.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type RemoteRequest,
   RemoteUnreachable,
 } from '../../../src/remote-servers/remote-servers.ts';
+import { ServerHttp } from '../../../src/remote-servers/server-http.ts';
 import type { Route } from '../../../src/remote-servers/server-resolver.ts';
 import { SignedClient } from '../../../src/remote-servers/signed-client.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -40,8 +41,7 @@ function clientWith(allowed: string[] | null) {
     serverName: 'us.example',
     signingKey,
     domains,
-    resolver,
-    https,
+    servers: new ServerHttp({ resolver, https, clock }),
     clock,
     random: noRandom,
     metrics,
@@ -209,10 +209,49 @@ describe('several targets', () => {
     expect(https.asked.map(({ destination }) => destination.host)).toEqual(['h', 'h2']);
   });
 
-  test('what may have been sent is not sent twice', async () => {
+  test('what may have been sent is not sent twice, save a GET', async () => {
     https.answer = connectionLost('UND_ERR_SOCKET');
     await outcome(client.request('peer.example', { ...get, method: 'PUT', body: {} }));
     expect(https.asked.length).toBe(1);
+    await outcome(client.request('peer.example', { ...get, ignoreBackOff: true }));
+    expect(https.asked.length).toBe(3);
+  });
+
+  test('a handshake that fails is no connection', async () => {
+    const failed = new NotConnectedError(Object.assign(new Error('reset'), { code: 'ECONNRESET' }));
+    https.answer = ({ destination }) =>
+      destination.host === 'h'
+        ? Promise.reject(new HttpError('connection', 'reset', failed))
+        : response(200, {});
+    await client.request('peer.example', { ...get, method: 'PUT', body: {} });
+    expect(https.asked.map(({ destination }) => destination.host)).toEqual(['h', 'h2']);
+  });
+
+  test('a dead target is tried after the others for five minutes, or until it is back', async () => {
+    const asked = async () => {
+      https.asked.length = 0;
+      await client.request('peer.example', { ...get, ignoreBackOff: true });
+      return https.asked.map(({ destination }) => destination.host);
+    };
+    const dead = new Set(['h']);
+    https.answer = ({ destination }) =>
+      dead.has(destination.host) ? connectionLost('ECONNREFUSED')() : response(200, {});
+    expect(await asked()).toEqual(['h', 'h2']);
+    expect(await asked()).toEqual(['h2']);
+    await clock.advance(5 * 60_000);
+    expect(await asked()).toEqual(['h', 'h2']);
+    dead.delete('h');
+    dead.add('h2');
+    expect(await asked()).toEqual(['h2', 'h']);
+    expect(await asked()).toEqual(['h']);
+  });
+
+  test('an answer that is refused, or does not come in time, is not asked for elsewhere', async () => {
+    https.answer = () => response(503, '');
+    await outcome(client.request('peer.example', get));
+    https.answer = () => Promise.reject(new HttpError('timeout', 'slow'));
+    await outcome(client.request('peer.example', { ...get, ignoreBackOff: true }));
+    expect(https.asked.length).toBe(2);
   });
 });
 

@@ -18,8 +18,12 @@ function lookingUp(answer: (url: string) => Promise<HttpResponse> | HttpResponse
   return { https, wellKnown: new WellKnown(https, clock) };
 }
 
-const delegating = (to: string, headers: Record<string, string> = {}) =>
-  response(200, { 'm.server': to }, headers);
+const delegating = (to: string, headers: HttpResponse['headers'] = {}): HttpResponse => ({
+  ...response(200, { 'm.server': to }),
+  headers,
+});
+/** A header that comes several times is a list, whatever the type says. */
+const twice = (headers: Record<string, string[]>) => headers as unknown as HttpResponse['headers'];
 const down = () => Promise.reject(new HttpError('connection', 'down'));
 
 test('the file of the host is asked once for many who want it, at port 443, bounded in size and time', async () => {
@@ -30,12 +34,12 @@ test('the file of the host is asked once for many who want it, at port 443, boun
   expect(https.asked[0]).toMatchObject({
     url: 'https://example.org/.well-known/matrix/server',
     destination: { host: 'example.org', port: 443, certificateName: 'example.org' },
-    request: { maxBytes: 50 * 1024, timeoutMs: 15_000 },
+    request: { maxBytes: 50 * 1024, timeoutMs: 8000 },
   });
 });
 
-describe('how long an answer is kept', () => {
-  test.each<[string, Record<string, string>, number]>([
+describe('`Cache-Control: max-age=99999999` (≤ 48 h), `max-age=0` (≥ 5 min), `private`, bad Expires ⇒ how long an answer is kept', () => {
+  test.each<[string, HttpResponse['headers'], number]>([
     ['Cache-Control: max-age=99999999 (≤ 48 h)', { 'cache-control': 'max-age=99999999' }, 48 * HOUR],
     ['max-age=0 (≥ 5 min)', { 'cache-control': 'max-age=0' }, 5 * MINUTE],
     ['no-store (≥ 5 min)', { 'cache-control': 'no-store' }, 5 * MINUTE],
@@ -46,6 +50,14 @@ describe('how long an answer is kept', () => {
     ['Expires', { expires: new Date(1_700_000_000_000 + 3 * HOUR).toUTCString() }, 3 * HOUR],
     ['max-age before Expires', { 'cache-control': 'max-age=3600', expires: 'never' }, HOUR],
     ['nothing said', {}, 24 * HOUR],
+    [
+      'max-age, of which a cache on the way has used some',
+      { 'cache-control': 'max-age=7200', age: '3600' },
+      HOUR,
+    ],
+    ['an age beyond it', { 'cache-control': 'max-age=7200', age: '9999' }, 5 * MINUTE],
+    ['headers that come twice', twice({ 'cache-control': ['public', 'max-age=7200'] }), 2 * HOUR],
+    ['Expires twice', twice({ expires: ['0', '0'], age: ['1', '2'] }), 5 * MINUTE],
     ['an absurd number', { 'cache-control': 'max-age=1e9' }, 24 * HOUR],
   ])('%s', async (_, headers, kept) => {
     const { https, wellKnown } = lookingUp(() => delegating('m.example', headers));
@@ -56,6 +68,20 @@ describe('how long an answer is kept', () => {
     await clock.advance(1);
     await wellKnown.delegate('example.org');
     expect(https.asked.length).toBe(2);
+  });
+
+  test('a file that cannot be reached is asked for again after 1 min, 2, 4 … 60', async () => {
+    const { https, wellKnown } = lookingUp(down);
+    for (const minutes of [1, 2, 4, 8, 16, 32, 60, 60]) {
+      const before = https.asked.length;
+      expect(await wellKnown.delegate('example.org')).toBeNull();
+      await clock.advance(minutes * MINUTE - 1);
+      await wellKnown.delegate('example.org');
+      expect(https.asked.length).toBe(before + 1);
+      await clock.advance(1);
+    }
+    https.answer = () => delegating('m.example');
+    expect(await wellKnown.delegate('example.org')).toBe('m.example');
   });
 
   test('failures: one hour', async () => {
@@ -128,7 +154,7 @@ describe('redirects', () => {
     'https://u:p@example.org/',
     '//',
     '',
-  ])('redirect to data:/file:/http and the like ⇒ not followed: %s', async (location) => {
+  ])('redirect to `data:`/`file:`/http and the like ⇒ not followed: %s', async (location) => {
     const { https, wellKnown } = lookingUp(() => response(302, '', location === '' ? {} : { location }));
     expect(await wellKnown.delegate('example.org')).toBeNull();
     expect(https.asked.length).toBe(1);
@@ -150,11 +176,11 @@ describe('redirects', () => {
 
   test('the total time is shared by all hops', async () => {
     const { https, wellKnown } = lookingUp(async (url) => {
-      await clock.advance(4000);
+      await clock.advance(2000);
       return response(302, '', { location: url });
     });
     await wellKnown.delegate('example.org');
-    expect(https.asked.map(({ request }) => request.timeoutMs)).toEqual([15_000, 11_000, 7000, 3000, 1, 1]);
+    expect(https.asked.map(({ request }) => request.timeoutMs)).toEqual([8000, 6000, 4000, 2000, 1, 1]);
   });
 });
 
@@ -169,6 +195,29 @@ describe('an answer that was good', () => {
     expect(await wellKnown.delegate('example.org')).toBe('m.example');
     await clock.advance(47 * HOUR);
     expect(await wellKnown.delegate('example.org')).toBeNull();
+  });
+
+  test('is used after two seconds while the file does not come, and until it does', async () => {
+    const { https, wellKnown } = lookingUp(() =>
+      delegating('m.example', { 'cache-control': 'max-age=3600' }),
+    );
+    await wellKnown.delegate('example.org');
+    const { promise, resolve } = Promise.withResolvers<HttpResponse>();
+    https.answer = () => promise;
+    await clock.advance(HOUR);
+    let found: string | null = null;
+    void wellKnown.delegate('example.org').then((delegate) => {
+      found = delegate;
+    });
+    await clock.advance(1999);
+    expect(found).toBeNull();
+    await clock.advance(1);
+    expect(found).toBe('m.example');
+    resolve(delegating('new.example'));
+    await clock.advance(0);
+    expect(await wellKnown.delegate('example.org')).toBe('new.example');
+    expect(https.asked.length).toBe(2);
+    expect(clock.pending).toBe(0);
   });
 
   test('goes at its time when the file is gone', async () => {
