@@ -55,7 +55,7 @@ class Reading {
   }
 
   take(pdu: RawPdu, list: 'state' | 'auth_chain'): void {
-    const [type, stateKey] = [pdu.text('type'), pdu.text('state_key')];
+    const { type, stateKey } = pdu;
     if (type === null || stateKey === null) return;
     const place = placeOf(type, stateKey);
     const bytes = pdu.withoutUnsigned();

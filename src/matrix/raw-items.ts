@@ -15,6 +15,7 @@ export interface MemberRange extends ByteRange {
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
 /**
  * The members of a JSON object, found in its bytes without parsing their values; of a key given twice the last
@@ -26,6 +27,17 @@ export function topLevelMembers(
   range: ByteRange = whole(bytes),
 ): Map<string, MemberRange> {
   const members = new Map<string, MemberRange>();
+  eachMember(bytes, range, (keyStart, keyEnd, start, end) => {
+    members.set(keyText(bytes, keyStart, keyEnd), { keyStart, start, end });
+  });
+  return members;
+}
+
+function eachMember(
+  bytes: Uint8Array,
+  range: ByteRange,
+  visit: (keyStart: number, keyEnd: number, start: number, end: number) => void,
+): void {
   walk(bytes, range, 0x7b, 0x7d, (at) => {
     if (bytes[at] !== QUOTE) throw malformed();
     const keyEnd = endOfString(bytes, at);
@@ -33,10 +45,43 @@ export function topLevelMembers(
     if (bytes[colon] !== COLON) throw malformed();
     const start = skipBlanks(bytes, colon + 1);
     const end = endOfValue(bytes, start);
-    members.set(keyText(bytes, at, keyEnd), { keyStart: at, start, end });
+    visit(at, keyEnd, start, end);
     return end;
   });
-  return members;
+}
+
+/** Names of members to look for, made once for many objects. */
+export class MemberNames {
+  readonly #names: readonly (readonly [name: string, utf8: Uint8Array])[];
+
+  constructor(...names: readonly string[]) {
+    this.#names = names.map((name) => [name, new TextEncoder().encode(name)]);
+  }
+
+  /** Where these members of an object stand, in the order of the names. As `topLevelMembers` otherwise. */
+  find(bytes: Uint8Array, range: ByteRange): (MemberRange | undefined)[] {
+    const found = new Array<MemberRange | undefined>(this.#names.length).fill(undefined);
+    eachMember(bytes, range, (keyStart, keyEnd, start, end) => {
+      const at = this.#indexOf(bytes, keyStart, keyEnd);
+      if (at >= 0) found[at] = { keyStart, start, end };
+    });
+    return found;
+  }
+
+  #indexOf(bytes: Uint8Array, start: number, end: number): number {
+    for (let i = start + 1; i < end - 1; i++) {
+      if (bytes[i] !== BACKSLASH) continue;
+      const name = keyText(bytes, start, end);
+      return this.#names.findIndex(([wanted]) => wanted === name);
+    }
+    return this.#names.findIndex(([, utf8]) => isAt(bytes, start + 1, end - 1, utf8));
+  }
+}
+
+function isAt(bytes: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
+  if (end - start !== text.length) return false;
+  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text[i]) return false;
+  return true;
 }
 
 /** The items of a JSON array, found in its bytes without parsing them. As `topLevelMembers` otherwise. */

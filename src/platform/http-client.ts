@@ -122,7 +122,8 @@ async function exchange(
   abort: AbortController,
 ): Promise<HttpResponse> {
   const answer = await begin(dispatcher, request, abort.signal);
-  const chunks: Buffer[] = [];
+  const announced = Number(answer.headers['content-length'] ?? 0);
+  const body = new BodyBytes(announced);
   let length = 0;
   let large = false;
   const tooLarge = () => {
@@ -132,7 +133,7 @@ async function exchange(
     throw abort.signal.reason;
   };
   answer.body.on('error', () => {});
-  if (Number(answer.headers['content-length'] ?? 0) > request.maxBytes) tooLarge();
+  if (announced > request.maxBytes) tooLarge();
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
     length += chunk.length;
     if (length > request.maxBytes) tooLarge();
@@ -140,9 +141,41 @@ async function exchange(
       large = true;
       await request.beforeLarge?.();
     }
-    chunks.push(chunk);
+    body.add(chunk);
   }
-  return { status: answer.statusCode, headers: answer.headers, body: Buffer.concat(chunks, length) };
+  return { status: answer.statusCode, headers: answer.headers, body: body.whole() };
+}
+
+/**
+ * Chunks on their way to one buffer. A large body of announced length is copied together while it arrives: to do so
+ * in one go at the end holds the event loop up for more than a millisecond with each megabyte.
+ */
+class BodyBytes {
+  readonly #announced: number;
+  #chunks: Buffer[] = [];
+  #length = 0;
+  #buffer: Buffer | null = null;
+
+  constructor(announced: number) {
+    this.#announced = Number.isSafeInteger(announced) ? announced : 0;
+  }
+
+  add(chunk: Buffer): void {
+    const end = this.#length + chunk.length;
+    if (this.#buffer === null && end > LARGE_ANSWER_BYTES && end <= this.#announced) {
+      this.#buffer = Buffer.allocUnsafeSlow(this.#announced);
+      Buffer.concat(this.#chunks, this.#length).copy(this.#buffer);
+      this.#chunks = [];
+    }
+    if (this.#buffer === null) this.#chunks.push(chunk);
+    else chunk.copy(this.#buffer, this.#length);
+    this.#length = end;
+  }
+
+  whole(): Buffer {
+    if (this.#buffer !== null) return this.#buffer.subarray(0, this.#length);
+    return Buffer.concat(this.#chunks, this.#length);
+  }
 }
 
 async function begin(

@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { JsonError } from '../../../src/matrix/json.ts';
-import { arrayItems, type ByteRange, listedItems, topLevelMembers } from '../../../src/matrix/raw-items.ts';
+import {
+  arrayItems,
+  type ByteRange,
+  listedItems,
+  MemberNames,
+  topLevelMembers,
+} from '../../../src/matrix/raw-items.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const cut = (all: Uint8Array, { start, end }: ByteRange) =>
@@ -130,4 +136,21 @@ test.each([
   '{"a":[1,]',
 ])('listed items of %j ⇒ JsonError', (text) => {
   expect(() => [...listedItems(bytes(text))]).toThrow(JsonError);
+});
+
+test('members looked for by name are those of the object, however their names are written', () => {
+  const names = new MemberNames('type', 'é', 'none');
+  const all = bytes('{"types":1,"a":{"type":2},"\\u0074ype":3,"\\u00e9":4}');
+  expect(names.find(all, { start: 0, end: all.length }).map((range) => range && cut(all, range))).toEqual([
+    '3',
+    '4',
+    undefined,
+  ]);
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string(), (object, name) => {
+      const text = bytes(JSON.stringify(object));
+      const [found] = new MemberNames(name).find(text, { start: 0, end: text.length });
+      expect(found).toEqual(topLevelMembers(text).get(name));
+    }),
+  );
 });
