@@ -26,6 +26,8 @@ import { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { isObject } from '../matrix/json.ts';
 import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import { BecomingRemote } from '../peeking/becoming-remote.ts';
+import { BecomingResident } from '../peeking/becoming-resident.ts';
 import { Peeking } from '../peeking/peeking.ts';
 import { Residency } from '../peeking/residency.ts';
 import { RoomReaders } from '../peeking/room-readers.ts';
@@ -88,7 +90,7 @@ export function createContext(
     logger,
     metrics,
     owner,
-    left: (roomId) => void readers.left(roomId),
+    left: (roomId) => void becomingRemote.left(roomId),
   });
   const remoteFeed = new RemoteFeed({ store, remote, keys, clock, logger, metrics });
   const devicePeeks = new DevicePeeks(store, clock, {
@@ -124,21 +126,25 @@ export function createContext(
     released: (roomId) => void readers.releaseQuietly(roomId),
   });
   const readers = new RoomReaders({ store, residentFeeds, outbound, inbound, queues, clock, logger });
+  const moving = { store, homeserver, residentFeeds, outbound, readers, clock, logger };
+  const becomingResident = new BecomingResident({ ...moving, remoteFeed });
+  const becomingRemote = new BecomingRemote({ ...moving, inbound, serverName });
   const peeking = new Peeking({
     store,
     homeserver,
-    residentFeeds,
     outbound,
     devicePeeks,
     readers,
+    becomingResident,
     clock,
     logger,
   });
-  const residency = new Residency(homeserver, clock);
+  const residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
   const sweeps = new Sweeps({
     store,
     peeking,
     readers,
+    becomingResident,
     inbound,
     outbound,
     clock,
@@ -166,7 +172,7 @@ export function createContext(
     homeserver,
     forwarder,
     race,
-    joins: new Joins(store, peeking),
+    joins: new Joins(peeking),
     polls,
     held,
     logger,
@@ -213,7 +219,7 @@ export function createContext(
       clock,
       logger,
     }),
-    joinWatch: new JoinWatch(homeserver, outbound, residency),
+    joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     peekingSwitch,
     logger,
     clock,
@@ -238,6 +244,8 @@ export function createContext(
     async close(): Promise<void> {
       watch.stop();
       polls.close();
+      becomingResident.stop();
+      becomingRemote.stop();
       await Promise.all([inbound.stop(), residentFeeds.stopAll()]);
       wakes.close();
       passThrough.close();

@@ -1,16 +1,13 @@
 import type { Device } from '../device-peeks/device-peeks.ts';
 import type { Peeking } from '../peeking/peeking.ts';
-import type { Store } from '../store/store.ts';
 import type { DeviceSections } from './device-sections.ts';
 import type { SyncRooms } from './splice.ts';
 
 /** Rooms that the homeserver itself speaks of in an answer: its word goes first. */
 export class Joins {
-  readonly #store: Store;
   readonly #peeking: Peeking;
 
-  constructor(store: Store, peeking: Peeking) {
-    this.#store = store;
+  constructor(peeking: Peeking) {
     this.#peeking = peeking;
   }
 
@@ -36,7 +33,7 @@ export class Joins {
       if (rooms.join.has(roomId)) {
         ours.peek.delete(roomId);
         ours.read.delete(peek.instance);
-        await this.#joined(device.userId, roomId);
+        await this.#peeking.joined(device.userId, roomId);
       } else if (rooms.invite.has(roomId) || rooms.knock.has(roomId) || rooms.leave.has(roomId)) {
         ours.peek.delete(roomId);
         const at = read?.get(peek.instance);
@@ -57,11 +54,5 @@ export class Joins {
       if (at !== undefined && !rooms.join.has(roomId)) ours.read.set(instance, at);
     }
     return ours;
-  }
-
-  async #joined(userId: string, roomId: string): Promise<void> {
-    for (const peek of await this.#store.devicePeeks.ofRoom(roomId)) {
-      if (peek.userId === userId) await this.#peeking.end(peek, 'joined');
-    }
   }
 }

@@ -1,12 +1,15 @@
-import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { Homeserver, ReadEvent } from '../homeserver/homeserver.ts';
 import { isObject } from '../matrix/json.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-import { newEntry } from '../rooms/log-entries.ts';
+import { newEntry, pduOf } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
-import type { NewLogEntry, RoomLog, Store } from '../store/store.ts';
+import type { RoomLog, Store } from '../store/store.ts';
+import { type AppendResidentDeps, appendResident } from './append-resident.ts';
 
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
+/** How far back an event is looked for that both the homeserver and the log of a room joined meanwhile have. */
+const COMMON_WITHIN = 500;
 const RETRY_MS = 10_000;
 /** A device that syncs has been told of the end by then; for one that does not, the room is not kept shut. */
 const OWED_TO_DEVICES_MS = 60_000;
@@ -14,14 +17,19 @@ const OWED_TO_DEVICES_MS = 60_000;
 /**
  * Opens the log of a room that our homeserver is in, or returns the one there. Its first entries are the
  * room's newest visible events; the feed's token is older than all that follows, so nothing falls between.
+ *
+ * The log of a room that was peeked at another server, and that our homeserver is in now, goes on with what the
+ * homeserver has, and becomes a resident one. With `patient` that is only done when the two have an event in
+ * common; else the log comes back as it was, still remote. Without it, readers see a gap there.
  * Rejects with `NotReadable` when the room is not open to non-members.
  */
 export async function openResident(
-  store: Store,
-  homeserver: Homeserver,
+  deps: AppendResidentDeps,
   roomId: string,
-  now: number,
+  options: { readonly patient: boolean },
 ): Promise<RoomLog> {
+  const { store, homeserver, clock } = deps;
+  const now = clock.now();
   const held = await store.logs.get(roomId);
   if (held?.closed === null && held.feed === 'resident') return held;
   if (held !== null && held.closed !== null) await dropClosed(store, roomId, now);
@@ -30,11 +38,10 @@ export async function openResident(
     timeoutMs: 0,
     signal: AbortSignal.timeout(10_000),
   });
-  const history = await homeserver.history(roomId, present.end, SEED_EVENTS);
-  const entries = history.events
-    .toReversed()
-    .map((event) => newEntry(event, now, { shown: true, applied: true }));
-  if (held?.closed === null) return becomeResident(store, held, entries, present.end);
+  if (held?.closed === null) return becomeResident(deps, held, present.end, options.patient);
+  const entries = (await newest(homeserver, roomId, present.end, SEED_EVENTS)).map((event) =>
+    newEntry(event, now, { shown: true, applied: true }),
+  );
   const create = await homeserver.stateEvent(roomId, 'm.room.create', '');
   const content = isObject(create?.content) ? create.content : {};
   const version = typeof content.room_version === 'string' ? content.room_version : '1';
@@ -44,29 +51,49 @@ export async function openResident(
   );
 }
 
-/**
- * The log of a room that was peeked at another server, and that our homeserver is in now, goes on with what the
- * homeserver has. Its readers see a gap if that does not reach back to what the log holds.
- */
+/** What the homeserver has and the log has not is new, unless it lies before all that the log holds. */
 async function becomeResident(
-  store: Store,
+  deps: AppendResidentDeps,
   log: RoomLog,
-  newest: readonly NewLogEntry[],
   feedToken: string,
+  patient: boolean,
 ): Promise<RoomLog> {
+  const { store, homeserver } = deps;
   const { roomId } = log;
-  const held = await store.logs.positions(
-    roomId,
-    newest.map(({ eventId }) => eventId),
-  );
-  // What the homeserver has before all that the log holds is history.
-  const begins = newest.findIndex(({ eventId }) => held.has(eventId));
-  const fresh = newest.filter(({ eventId }, i) => i > begins && !held.has(eventId));
+  const { events, held } = await withCommon(store, homeserver, roomId, feedToken);
+  const common = held.size > 0;
+  if (patient && !common) return log;
+  const [oldest] = await store.logs.read(roomId, log.tail - 1, 1);
+  const begin = oldest === undefined ? Number.NEGATIVE_INFINITY : Number(pduOf(oldest).depth);
+  const fresh = events.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin);
   // The feed's kind last: a crash before it, and all this is done again.
-  await store.logs.append(roomId, { entries: fresh, feedToken, afterGap: held.size === 0 });
+  await appendResident(deps, log, common ? fresh : fresh.slice(-SEED_EVENTS), {
+    feedToken,
+    afterGap: !common,
+  });
   await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false });
   await store.replicas.drop(roomId);
   return (await store.logs.get(roomId)) ?? log;
+}
+
+/** The homeserver's newest events, oldest first, as far back as needed to meet the log; what of them it holds. */
+async function withCommon(store: Store, homeserver: Homeserver, roomId: string, before: string) {
+  for (const limit of [SEED_EVENTS, COMMON_WITHIN]) {
+    const events = await newest(homeserver, roomId, before, limit);
+    const ids = events.map(({ eventId }) => eventId);
+    const held = await store.logs.positions(roomId, ids);
+    if (held.size > 0 || limit === COMMON_WITHIN) return { events, held };
+  }
+  return { events: [], held: new Map<string, number>() };
+}
+
+async function newest(
+  homeserver: Homeserver,
+  roomId: string,
+  before: string,
+  limit: number,
+): Promise<ReadEvent[]> {
+  return (await homeserver.history(roomId, before, limit)).events.toReversed();
 }
 
 /** The log of a room that was closed and is open again makes room for a new one, once all that it owes is sent. */

@@ -12,6 +12,7 @@ import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
 import { type RoomLog, type Store, StoreDownError, type StoredEvent } from '../store/store.ts';
 import { appendRemote, storedEvent } from './append-remote.ts';
+import { becomeRemote } from './become-remote.ts';
 import { type Ancestors, fillGap, hasUnknownAncestors, inGraphOrder, lastUnlinked } from './gap-filler.ts';
 import type { PeekAnswer } from './peek-answer.ts';
 import { RoomQueues } from './room-queues.ts';
@@ -52,7 +53,9 @@ export class RemoteFeed {
       const { store, clock } = this.#deps;
       const answer = await obtain();
       const held = await store.logs.get(roomId);
-      if (held !== null && held.closed === null) return this.#goOn(held, answer);
+      if (held !== null && held.closed === null) {
+        return held.feed === 'resident' ? becomeRemote(this.#deps, held, answer) : this.#goOn(held, answer);
+      }
       if (held !== null) await store.logs.drop(roomId);
       await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
       const now = clock.now();
@@ -75,6 +78,11 @@ export class RemoteFeed {
         { entries },
       );
     });
+  }
+
+  /** Does something with a room's log while none of its events are being taken in. */
+  meanwhile<T>(roomId: string, work: () => Promise<T>): Promise<T> {
+    return this.#queues.run(roomId, work);
   }
 
   /**

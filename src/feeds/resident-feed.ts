@@ -9,12 +9,9 @@ import { isObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { newEntry } from '../rooms/log-entries.ts';
-import { closingReason } from '../rooms/readable.ts';
-import { type NewLogEntry, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
+import { type RoomLog, type Store, StoreDownError } from '../store/store.ts';
+import { appendResident } from './append-resident.ts';
 import { closedTail } from './closed-tail.ts';
-import { hiddenAncestors } from './hidden-ancestors.ts';
-import { prunedByHomeserver } from './pruned-by-homeserver.ts';
 
 /** One long-poll; short enough that a half-open connection is noticed, long enough to cost nothing. */
 const POLL_MS = 25_000;
@@ -114,31 +111,9 @@ export class ResidentFeed {
     }
   }
 
+  /** False when these events close the room. */
   async #admit(log: RoomLog, events: readonly ReadEvent[], feedToken?: string): Promise<boolean> {
-    const { store, homeserver, clock, metrics } = this.#deps;
-    const end = events.findIndex((event) => closingReason(event.pdu) !== null);
-    const last = end === -1 ? undefined : events[end];
-    const reason = last === undefined ? null : closingReason(last.pdu);
-    const open = end === -1 ? events : events.slice(0, end + 1);
-
-    const now = clock.now();
-    const entries: NewLogEntry[] = [];
-    for (const event of open) {
-      for (const hidden of await hiddenAncestors(store, homeserver, log, event, entries)) {
-        entries.push(newEntry({ ...hidden, replaces: null }, now, { shown: false, applied: false }));
-      }
-      entries.push(newEntry(event, now, { shown: true, applied: true }));
-    }
-    if (entries.length > 0 || feedToken !== log.feedToken || reason !== null) {
-      const amend = await prunedByHomeserver(store, homeserver, log, entries);
-      const appended = await store.logs.append(this.roomId, {
-        entries,
-        amend,
-        ...(feedToken === undefined ? {} : { feedToken }),
-        ...(reason === null ? {} : { close: { reason } }),
-      });
-      metrics.logAppended.inc({ feed: 'resident' }, appended.length);
-    }
+    const reason = await appendResident(this.#deps, log, events, { feedToken });
     if (reason !== null) this.#log.info({ reason }, 'the room is no longer open to peeking; its peeks end');
     return reason === null;
   }

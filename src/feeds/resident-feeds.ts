@@ -12,18 +12,23 @@ export class ResidentFeeds {
     this.#deps = deps;
   }
 
-  /** The room's log, opened and followed. Rejects with `NotReadable` when the room is not open to non-members. */
-  open(roomId: string): Promise<RoomLog> {
+  /**
+   * The room's log, opened and followed; see `openResident` for `patient` (a log that stays remote is not
+   * followed). Rejects with `NotReadable` when the room is not open to non-members.
+   */
+  async open(roomId: string, options = { patient: false }): Promise<RoomLog> {
+    const patient = await this.#opening.get(roomId);
+    if (patient !== undefined && (patient.feed === 'resident' || options.patient)) return patient;
     const opening =
-      this.#opening.get(roomId) ?? this.#open(roomId).finally(() => this.#opening.delete(roomId));
+      this.#opening.get(roomId) ?? this.#open(roomId, options).finally(() => this.#opening.delete(roomId));
     this.#opening.set(roomId, opening);
     return opening;
   }
 
-  async #open(roomId: string): Promise<RoomLog> {
-    const { store, homeserver, clock } = this.#deps;
+  async #open(roomId: string, options: { readonly patient: boolean }): Promise<RoomLog> {
     const before = this.#running.get(roomId);
-    const log = await openResident(store, homeserver, roomId, clock.now());
+    const log = await openResident(this.#deps, roomId, options);
+    if (log.feed === 'remote') return log;
     if (before !== undefined && this.#running.get(roomId) === before && !before.finished) return log;
     this.follow(roomId);
     return log;

@@ -1,5 +1,4 @@
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
-import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
 import { type Caller, type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
 import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
@@ -12,15 +11,16 @@ import { pduOf } from '../rooms/log-entries.ts';
 import { whyNotPeekable } from '../rooms/readable.ts';
 import { readableHead } from '../rooms/timeline.ts';
 import type { DevicePeek, RoomLog, Store } from '../store/store.ts';
+import type { BecomingResident } from './becoming-resident.ts';
 import type { RoomReaders } from './room-readers.ts';
 
 export interface PeekingDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
-  readonly residentFeeds: ResidentFeeds;
   readonly outbound: OutboundPeeks;
   readonly devicePeeks: DevicePeeks;
   readonly readers: RoomReaders;
+  readonly becomingResident: BecomingResident;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -81,6 +81,14 @@ export class Peeking {
     await readers.release(peek.roomId);
   }
 
+  /** A user of ours is in the room now: that user's peeks on it end, on all devices, and are not told in `leave`. */
+  async joined(userId: string, roomId: string): Promise<void> {
+    for (const peek of await this.#deps.store.devicePeeks.ofRoom(roomId)) {
+      if (peek.userId === userId) await this.end(peek, 'joined');
+    }
+    this.#deps.becomingResident.suspect(roomId);
+  }
+
   async #resolve(roomIdOrAlias: string): Promise<{ roomId: string; known: readonly string[] }> {
     if (isRoomId(roomIdOrAlias)) return { roomId: roomIdOrAlias, known: [] };
     if (!isRoomAlias(roomIdOrAlias)) {
@@ -93,12 +101,13 @@ export class Peeking {
   }
 
   async #open(who: Peeker, roomId: string, candidates: readonly string[]): Promise<RoomLog> {
-    const { homeserver, residentFeeds, outbound } = this.#deps;
+    const { homeserver, becomingResident, outbound } = this.#deps;
     if (homeserver.readerReady()) {
       const visibility = await this.#ownVisibility(roomId);
       if (visibility === 'not-readable') {
         const membership = await homeserver.membership(roomId);
-        if (membership === 'partial') {
+        // What another device peeks there goes on until the homeserver has joined.
+        if (membership === 'partial' && !outbound.isPeeked(roomId)) {
           throw new MatrixError(503, 'M_UNKNOWN', 'The homeserver is still joining this room', {
             retry_after_ms: 10_000,
           });
@@ -110,7 +119,7 @@ export class Peeking {
       } else {
         await this.#checkMember(who, roomId);
         await this.#checkOpen(roomId);
-        const log = await residentFeeds.open(roomId);
+        const log = await becomingResident.open(roomId);
         // Again now that the feed has its place: what closes the room from here on, the feed sees.
         await this.#checkOpen(roomId);
         return log;

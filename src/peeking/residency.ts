@@ -27,10 +27,13 @@ export class Residency {
   readonly #clock: Clock;
   readonly #absentUntil = new LRUCache<string, number>({ max: 10_000 });
   readonly #joining = new Map<string, Joining>();
+  readonly #present: (roomId: string) => void;
 
-  constructor(homeserver: Homeserver, clock: Clock) {
+  /** `present` is told of each room that the homeserver turns out to be in, or on its way into. */
+  constructor(homeserver: Homeserver, clock: Clock, present: (roomId: string) => void = () => {}) {
     this.#homeserver = homeserver;
     this.#clock = clock;
+    this.#present = present;
   }
 
   /** True only when the homeserver is certainly neither in the room nor joining it. */
@@ -39,6 +42,7 @@ export class Residency {
     if (this.#isJoining(roomId, now)) return false;
     if ((this.#absentUntil.get(roomId) ?? 0) > now) return true;
     const membership = await this.#homeserver.membership(roomId);
+    if (membership !== 'absent') this.#present(roomId);
     // A join may have been asked for while the homeserver was.
     if (membership !== 'absent' || this.#isJoining(roomId, now)) return false;
     this.#absentUntil.set(roomId, now + TRUSTED_MS);

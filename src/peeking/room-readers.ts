@@ -54,7 +54,7 @@ export class RoomReaders {
       this.#openedForServers.get(roomId) ?? 0,
     );
     if (opened + GRACE_MS > clock.now() && log.closed === null && log.feed === 'resident') return;
-    if (await this.#hasReader(roomId)) return;
+    if (await this.hasReader(roomId)) return;
     this.#openedForServers.delete(roomId);
     await residentFeeds.stop(roomId);
     if (log.feed === 'remote' || outbound.isPeeked(roomId)) await outbound.letGo(roomId);
@@ -67,13 +67,23 @@ export class RoomReaders {
 
   /** A room that was closed: its peeks end, on all devices and for all servers, at the closing event. */
   async closed(log: RoomLog): Promise<void> {
-    const { store, inbound, clock } = this.#deps;
-    if (log.closed === null) return;
-    for (const peek of await store.devicePeeks.ofRoom(log.roomId)) {
-      await store.devicePeeks.end(peek, { at: clock.now(), reason: 'closed', position: log.closed.at });
-    }
-    await inbound.roomClosed(log.roomId, log.closed.at);
+    await this.#endPeeks(log);
     await this.release(log.roomId);
+  }
+
+  /** The same for who has the room's turn already. */
+  async endClosed(log: RoomLog): Promise<void> {
+    await this.#endPeeks(log);
+    await this.releaseNow(log.roomId);
+  }
+
+  async #endPeeks({ roomId, closed }: RoomLog): Promise<void> {
+    const { store, inbound, clock } = this.#deps;
+    if (closed === null) return;
+    for (const peek of await store.devicePeeks.ofRoom(roomId)) {
+      await store.devicePeeks.end(peek, { at: clock.now(), reason: 'closed', position: closed.at });
+    }
+    await inbound.roomClosed(roomId, closed.at);
   }
 
   /** The same where nobody waits for it; the next sweep makes up for a failure. */
@@ -84,21 +94,6 @@ export class RoomReaders {
       this.#deps.logger.warn(
         { room: roomId, reason: String(error) },
         'a room that nobody reads could not be let go; the next sweep does it',
-      );
-    }
-  }
-
-  /** Our homeserver is no longer in the room: it shows nothing more, and its peeks end where it stood. */
-  async left(roomId: string): Promise<void> {
-    try {
-      const { store } = this.#deps;
-      await store.logs.append(roomId, { entries: [], close: { reason: 'left' } });
-      const log = await store.logs.get(roomId);
-      if (log !== null) await this.closed(log);
-    } catch (error) {
-      this.#deps.logger.warn(
-        { room: roomId, reason: String(error) },
-        'the peeks of a room that was left could not be ended; the next sweep does it',
       );
     }
   }
@@ -127,25 +122,36 @@ export class RoomReaders {
     const { store, residentFeeds } = this.#deps;
     for (const log of await store.logs.all()) {
       if (log.closed !== null) await this.closed(log);
-      else if (log.feed === 'resident' && (await this.#hasReader(log.roomId)))
+      else if (log.feed === 'resident' && (await this.hasReader(log.roomId)))
         residentFeeds.follow(log.roomId);
     }
   }
 
   /** Lets go of rooms whose last reader went unnoticed, and takes up those whose feed does not run here. */
   async sweep(): Promise<void> {
-    const { store, residentFeeds, outbound } = this.#deps;
-    for (const log of await store.logs.all()) {
+    for (const log of await this.#deps.store.logs.all()) {
       if (log.closed !== null) await this.closed(log);
-      else if (await this.#hasReader(log.roomId)) {
-        // Our homeserver has joined the room meanwhile, and feeds the log.
-        if (log.feed === 'resident' && outbound.isPeeked(log.roomId)) await outbound.letGo(log.roomId);
-        if (log.feed === 'resident' && !residentFeeds.isRunning(log.roomId)) residentFeeds.follow(log.roomId);
-      } else await this.release(log.roomId);
+      else if (!(await this.hasReader(log.roomId))) await this.release(log.roomId);
+      else if (this.#wantsFeed(log)) await this.queues.run(log.roomId, () => this.#feed(log.roomId));
     }
   }
 
-  async #hasReader(roomId: string): Promise<boolean> {
+  #wantsFeed({ feed, roomId }: RoomLog): boolean {
+    const { residentFeeds, outbound } = this.#deps;
+    return feed === 'resident' && (outbound.isPeeked(roomId) || !residentFeeds.isRunning(roomId));
+  }
+
+  async #feed(roomId: string): Promise<void> {
+    const { store, residentFeeds, outbound } = this.#deps;
+    const log = await store.logs.get(roomId);
+    if (log === null || log.closed !== null || !this.#wantsFeed(log)) return;
+    // Our homeserver has joined the room meanwhile, and feeds the log.
+    if (outbound.isPeeked(roomId)) await outbound.letGo(roomId);
+    if (!residentFeeds.isRunning(roomId)) residentFeeds.follow(roomId);
+  }
+
+  /** Whether a device that is awake, or another server, reads the room. */
+  async hasReader(roomId: string): Promise<boolean> {
     const { store } = this.#deps;
     const devices = await store.devicePeeks.ofRoom(roomId);
     if (devices.some((peek) => peek.dormantSince === null)) return true;

@@ -3,6 +3,7 @@ import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Store } from '../store/store.ts';
+import type { BecomingResident } from './becoming-resident.ts';
 import type { Peeking } from './peeking.ts';
 import type { RoomReaders } from './room-readers.ts';
 
@@ -19,6 +20,7 @@ export interface SweepsDeps {
   readonly store: Store;
   readonly peeking: Peeking;
   readonly readers: RoomReaders;
+  readonly becomingResident: BecomingResident;
   readonly inbound: InboundPeeks;
   readonly outbound: OutboundPeeks;
   readonly clock: Clock;
@@ -36,7 +38,7 @@ export class Sweeps {
   }
 
   async run(): Promise<void> {
-    const { store, clock, owner, outbound, inbound, readers, logger } = this.#deps;
+    const { store, clock, owner, outbound, inbound, readers, becomingResident, logger } = this.#deps;
     if (!(await store.leases.acquire('sweep', owner, LEASE_MS))) return;
     const now = clock.now();
     for (const [name, task] of [
@@ -45,6 +47,7 @@ export class Sweeps {
       ['outbound peeks', () => outbound.sweep(now)],
       ['room logs', () => this.#prune(now)],
       ['readers', () => readers.sweep()],
+      ['joined rooms', () => becomingResident.sweep(now)],
     ] as const) {
       try {
         await task();

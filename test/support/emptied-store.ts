@@ -96,9 +96,10 @@ export function emptiedStoreTests(
       await expectEmpty(house);
     });
 
-    test('our homeserver left the room', async () => {
+    test('our homeserver left the room, and no other server lets us peek', async () => {
       const house = await open();
       const room = make(house, 'resident');
+      house.remote.refuse(PEER, 'PUT', '/peek/', 403, 'M_FORBIDDEN');
       const device = new TestDevice(house);
       await house.peek(room.roomId);
       await device.sync();

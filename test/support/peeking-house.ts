@@ -18,6 +18,8 @@ import type { Identity } from '../../src/homeserver/homeserver.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import type { JsonObject } from '../../src/matrix/json.ts';
 import { OutboundPeeks } from '../../src/outbound-peeks/outbound-peeks.ts';
+import { BecomingRemote } from '../../src/peeking/becoming-remote.ts';
+import { BecomingResident } from '../../src/peeking/becoming-resident.ts';
 import { type Peeker, Peeking } from '../../src/peeking/peeking.ts';
 import { Residency } from '../../src/peeking/residency.ts';
 import { RoomReaders } from '../../src/peeking/room-readers.ts';
@@ -72,6 +74,8 @@ export class PeekingHouse {
   readonly outbound: OutboundPeeks;
   readonly inbound: InboundPeeks;
   readonly readers: RoomReaders;
+  readonly becomingResident: BecomingResident;
+  readonly becomingRemote: BecomingRemote;
   readonly peeking: Peeking;
   readonly residency: Residency;
   readonly sweeps: Sweeps;
@@ -110,7 +114,7 @@ export class PeekingHouse {
     this.residentFeeds = new ResidentFeeds({
       ...common,
       owner: 'this process',
-      left: (roomId) => void this.readers.left(roomId),
+      left: (roomId) => void this.becomingRemote.left(roomId),
     });
     this.remoteFeed = new RemoteFeed(common);
     this.devicePeeks = new DevicePeeks(store, clock, {
@@ -129,13 +133,18 @@ export class PeekingHouse {
     const { residentFeeds, outbound, inbound, devicePeeks } = this;
     this.readers = new RoomReaders({ ...common, residentFeeds, outbound, inbound, queues: new RoomQueues() });
     const { readers } = this;
-    this.peeking = new Peeking({ ...common, residentFeeds, outbound, devicePeeks, readers });
-    this.residency = new Residency(homeserver, clock);
+    const moving = { ...common, residentFeeds, outbound, readers };
+    this.becomingResident = new BecomingResident({ ...moving, remoteFeed: this.remoteFeed });
+    this.becomingRemote = new BecomingRemote({ ...moving, inbound, serverName: 'here.test' });
+    const { becomingResident } = this;
+    this.peeking = new Peeking({ ...common, outbound, devicePeeks, readers, becomingResident });
+    this.residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
     const { peeking } = this;
     this.sweeps = new Sweeps({
       ...common,
       peeking,
       readers,
+      becomingResident,
       inbound,
       outbound,
       owner: 'this process',
@@ -146,11 +155,13 @@ export class PeekingHouse {
     this.filters = new DeviceFilters(homeserver);
     const sincelessSync = options.sincelessSync ?? 'delivered';
     this.ledger = new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync });
-    this.joins = new Joins(store, peeking);
+    this.joins = new Joins(peeking);
   }
 
   /** Ends what runs by itself; the store stays. */
   async stop(): Promise<void> {
+    this.becomingResident.stop();
+    this.becomingRemote.stop();
     await Promise.all([this.residentFeeds.stopAll(), this.inbound.stop()]);
     this.wakes.close();
   }

@@ -75,7 +75,7 @@ describe('a join that passes', () => {
     const house = await PeekingHouse.open();
     const room = house.remoteRoom(new RoomBuilder());
     await house.peek(room.roomId);
-    const watch = new JoinWatch(house.homeserver, house.outbound, house.residency);
+    const watch = new JoinWatch(house);
     const see = async (url: string, method = 'POST') => {
       const res = Object.assign(new EventEmitter(), { statusCode: 200, writableFinished: false });
       watch.see({ method, url } as IncomingMessage, res as unknown as ServerResponse);
@@ -132,6 +132,18 @@ describe('a join that passes', () => {
     (await see(url)).ends(200);
     await house.settle();
     expect(await absent()).toBe(false);
+  });
+
+  test('and has succeeded hands the room over to the homeserver at once', async () => {
+    const { house, room, see } = await watched();
+    const join = await see(`/_matrix/client/v3/join/${room.roomId}`);
+    house.resident(room);
+    room.member('@alice:here.test', 'join');
+    await house.settle();
+    expect(await house.log(room.roomId)).toMatchObject({ feed: 'remote' });
+    join.ends(200);
+    await house.settle();
+    expect(await house.log(room.roomId)).toMatchObject({ feed: 'resident' });
   });
 
   test.each([

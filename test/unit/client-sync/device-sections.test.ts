@@ -171,7 +171,7 @@ describe('a next section', () => {
     await device.sync();
     const hidden = room.add({ type: 'org.matrix.dummy_event', content: {} });
     house.homeserver.invisible.add(hidden.eventId);
-    room.message('new');
+    room.message('new', ALICE.userId);
     await house.settle();
     expect(await house.store.logs.positions(room.roomId, [hidden.eventId])).toHaveProperty('size', 1);
     expect(brief((await device.sync()).peek.get(room.roomId))?.timeline).toEqual(['new']);
@@ -279,11 +279,11 @@ describe('an ended peek', () => {
     await device.sync();
     room.messages(60, 'last');
     await house.settle();
+    house.remote.refuse(PEER, 'PUT', '/peek/', 403, 'M_FORBIDDEN');
     const kept = house.homeserver.rooms.get(room.roomId);
     if (kept !== undefined) kept.membership = 'absent';
     await house.settle();
-    await house.residentFeeds.stop(room.roomId);
-    await house.readers.left(room.roomId);
+    await house.becomingRemote.left(room.roomId);
     const section = brief((await device.sync()).leave.get(room.roomId));
     expect(section).toMatchObject({ limited: true });
     expect(section?.timeline.at(-1)).toBe('last 59');

@@ -38,29 +38,71 @@ test('several who peek at once open one log and one feed', async () => {
   expect(house.residentFeeds.status().running).toBe(1);
 });
 
-test('events that the homeserver hides from clients are fetched as prev_events, kept hidden, in the graph’s order', async () => {
-  const { house, room, entries } = await followed();
-  const hidden = [1, 2].map(() => room.add({ type: 'org.matrix.dummy_event', content: {} }));
-  for (const { eventId } of hidden) house.homeserver.invisible.add(eventId);
-  const shown = room.message('after');
-  await house.settle();
-  expect((await entries()).map(({ eventId, shown }) => [eventId, shown])).toEqual([
-    ...hidden.map(({ eventId }) => [eventId, false]),
-    [shown.eventId, true],
-  ]);
-});
+describe('an ancestor that the homeserver does not show in its stream', () => {
+  const OURS = '@one:here.test';
 
-test('an unknown ancestor that a non-member may not see enters the log redacted, and stays so', async () => {
-  const { house, room, entries, bodies } = await followed();
-  const secret = room.message('written while the room was shared');
-  house.homeserver.invisible.add(secret.eventId);
-  room.message('after');
-  await house.settle();
-  expect((await entries())[0]).toMatchObject({ eventId: secret.eventId, shown: false });
-  expect(await bodies()).toEqual([undefined, 'after']);
-  room.redaction(secret.eventId, '@nobody:else.test');
-  await house.settle();
-  expect(await bodies()).toEqual([undefined, 'after', undefined]);
+  test('that an event of ours names is accepted: redacted, hidden from devices, in the graph’s order', async () => {
+    const { house, room, entries, bodies } = await followed();
+    const secret = room.message('written while the room was shared');
+    const dummy = room.add({ type: 'org.matrix.dummy_event', content: {}, sender: OURS });
+    for (const { eventId } of [secret, dummy]) house.homeserver.invisible.add(eventId);
+    const shown = room.message('after', OURS);
+    await house.settle();
+    expect((await entries()).map(({ eventId, shown }) => [eventId, shown])).toEqual([
+      [secret.eventId, false],
+      [dummy.eventId, false],
+      [shown.eventId, true],
+    ]);
+    expect(await bodies()).toEqual([undefined, undefined, 'after']);
+    room.redaction(secret.eventId, '@nobody:else.test');
+    await house.settle();
+    expect(await bodies()).toEqual([undefined, undefined, 'after', undefined]);
+  });
+
+  test('that only other servers name may be soft-failed or rejected: it never enters the log', async () => {
+    const { house, room, entries } = await followed();
+    const [rejected, other] = [room.message('rejected'), room.message('soft-failed')];
+    for (const { eventId } of [rejected, other]) house.homeserver.invisible.add(eventId);
+    const accepted = room.message('accepted');
+    const later = room.message('after', OURS);
+    await house.settle();
+    expect((await entries()).map(({ eventId }) => eventId)).toEqual([accepted.eventId, later.eventId]);
+  });
+
+  test('that a non-member is shown all the same is taken whole, and shown', async () => {
+    const { house, room, entries, bodies } = await followed();
+    const late = room.make({ type: 'm.room.message', content: { body: 'late' } });
+    const { event } = house.homeserver;
+    house.homeserver.event = async (id) =>
+      id === late.eventId ? late.pdu : event.call(house.homeserver, id);
+    const { visibleEvent } = house.homeserver;
+    house.homeserver.visibleEvent = async (roomId, id) =>
+      id === late.eventId ? {} : visibleEvent.call(house.homeserver, roomId, id);
+    room.add({ type: 'm.room.message', content: { body: 'after' }, prev: [late.eventId] });
+    await house.settle();
+    expect(await bodies()).toEqual(['late', 'after']);
+    expect((await entries()).map(({ shown }) => shown)).toEqual([true, true]);
+  });
+
+  test('and that arrives in the same answer as who names it is taken once, in the stream’s order', async () => {
+    const { house, room, bodies } = await followed();
+    const late = room.make({ type: 'm.room.message', content: { body: 'arrives later' }, depth: 30 });
+    const first = room.add({ type: 'm.room.message', content: { body: 'first' }, prev: [late.eventId] });
+    room.events.push(late);
+    await house.settle();
+    expect(first.pdu.prev_events).toEqual([late.eventId]);
+    expect(await bodies()).toEqual(['first', 'arrives later']);
+  });
+
+  test('in a chain of many is looked for twenty times, no more', async () => {
+    const { house, room } = await followed();
+    for (const { eventId } of room.messages(40, 'hidden')) house.homeserver.invisible.add(eventId);
+    const before = house.homeserver.calls.length;
+    room.message('after');
+    await house.settle();
+    const calls = house.homeserver.calls.slice(before);
+    expect(calls.filter((call) => call === 'event')).toHaveLength(20);
+  });
 });
 
 test('whether an unknown ancestor is visible cannot be asked: nothing is stored, and it is tried again', async () => {
@@ -140,6 +182,67 @@ describe('the end', () => {
     expect((await house.log(room.roomId)).closed).toMatchObject({ reason: 'visibility' });
   });
 
+  test('… also where the newest event of the log has gone since, or is hidden from clients', async () => {
+    const { house, room, bodies } = await followed();
+    room.message('old');
+    const dummies = Array.from({ length: 30 }, () =>
+      room.add({ type: 'org.matrix.dummy_event', content: {}, sender: '@one:here.test' }),
+    );
+    for (const { eventId } of dummies) house.homeserver.invisible.add(eventId);
+    const gone = room.message('gone by retention', '@one:here.test');
+    await house.settle();
+    await house.residentFeeds.stop(room.roomId);
+    house.homeserver.invisible.add(gone.eventId);
+    room.message('last');
+    room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
+    house.homeserver.close(room.roomId);
+    house.residentFeeds.follow(room.roomId);
+    await house.settle();
+    expect((await bodies()).slice(-2)).toEqual(['last', undefined]);
+  });
+
+  test('a room that was closed and of which nothing is shown any more: its log closes where it stands', async () => {
+    const { house, room } = await followed();
+    room.message('seen');
+    await house.settle();
+    const { head } = await house.log(room.roomId);
+    await house.residentFeeds.stop(room.roomId);
+    for (const { eventId } of room.events) house.homeserver.invisible.add(eventId);
+    house.homeserver.close(room.roomId);
+    house.residentFeeds.follow(room.roomId);
+    await house.settle();
+    expect((await house.log(room.roomId)).closed).toMatchObject({ at: head, reason: 'visibility' });
+    expect(house.residentFeeds.status().troubled).toEqual([]);
+  });
+
+  test('a room that was closed and opened again while the feed was away ends at its closing event', async () => {
+    const { house, room, bodies } = await followed();
+    await house.residentFeeds.stop(room.roomId);
+    room.message('before');
+    room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
+    const secret = room.message('in between');
+    house.homeserver.invisible.add(secret.eventId);
+    room.state('m.room.history_visibility', '', { history_visibility: 'world_readable' });
+    room.message('again');
+    house.residentFeeds.follow(room.roomId);
+    await house.settle();
+    expect(await bodies()).toEqual(['before', undefined]);
+    expect((await house.log(room.roomId)).closed).toMatchObject({ reason: 'visibility' });
+  });
+
+  test('a room upgrade ends nothing: the tombstone is an event like any other', async () => {
+    const { house, room, entries, bodies } = await followed();
+    room.state('m.room.tombstone', '', { body: 'moved', replacement_room: '!new:here.test' });
+    room.message('said in the old room');
+    await house.settle();
+    expect((await entries()).map(({ type, shown }) => [type, shown])).toEqual([
+      ['m.room.tombstone', true],
+      ['m.room.message', true],
+    ]);
+    expect(await bodies()).toEqual(['moved', 'said in the old room']);
+    expect((await house.log(room.roomId)).closed).toBeNull();
+  });
+
   test('a state event like those, but with a state_key, closes nothing', async () => {
     const { house, room } = await followed();
     room.state('m.room.encryption', 'other', {});
@@ -147,6 +250,42 @@ describe('the end', () => {
     await house.settle();
     expect((await house.log(room.roomId)).closed).toBeNull();
   });
+});
+
+test('an hour’s outage with 10 000 events: each of them once, in the homeserver’s order, whatever fails meanwhile', async () => {
+  const { house, room } = await followed();
+  await house.residentFeeds.stop(room.roomId);
+  const { head, feedToken } = await house.log(room.roomId);
+  const { pdu, eventId } = room.message('missed');
+  const missed = Array.from({ length: 10_000 }, (_, i) => ({
+    eventId: i === 0 ? eventId : `$missed${i}`,
+    pdu: i === 0 ? pdu : { ...pdu, prev_events: [i === 1 ? eventId : `$missed${i - 1}`] },
+    replaces: null,
+  }));
+  const begin = Number(feedToken?.slice(1));
+  // As the homeserver gives them: a thousand in an answer. It goes away, and so does the store, in between.
+  const { append } = house.store.logs;
+  let answers = 0;
+  let appends = 0;
+  house.homeserver.follow = async (_roomId, from, { signal }) => {
+    const after = Number(from?.slice(1)) - begin;
+    if (++answers % 4 === 0) throw new HomeserverDown('502');
+    const events = missed.slice(after, after + 1000);
+    if (events.length === 0) await new Promise((_, reject) => signal.addEventListener('abort', reject));
+    return { events, end: `s${begin + after + events.length}` };
+  };
+  house.store.logs.append = async (roomId, what) => {
+    if (++appends % 3 === 0) throw new StoreDownError('down');
+    const appended = await append.call(house.store.logs, roomId, what);
+    // Stored, and the process never hears of it: what was read is read again.
+    if (appends % 5 === 0) throw new StoreDownError('down');
+    return appended;
+  };
+  house.residentFeeds.follow(room.roomId);
+  for (let i = 0; i < 30; i++) await house.settle(30_000);
+  const entries = await house.store.logs.read(room.roomId, head, 20_000);
+  expect(entries.map(({ eventId }) => eventId)).toEqual(missed.map(({ eventId }) => eventId));
+  expect((await house.log(room.roomId)).feedToken).toBe(`s${begin + missed.length}`);
 });
 
 describe('trouble', () => {
