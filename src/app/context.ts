@@ -37,6 +37,7 @@ import type { Logger } from '../platform/log.ts';
 import { createMetrics, type Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { RequestAuthenticator } from '../remote-servers/request-authenticator.ts';
+import { MemberServers } from '../rooms/member-servers.ts';
 import { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
@@ -102,10 +103,13 @@ export function createContext(
     remote,
     keys,
     feed: remoteFeed,
+    memberServers: new MemberServers({ store, clock, serverName }),
     clock,
     random,
     logger,
+    metrics,
     serverName,
+    serversPerRoom: Number(config.serversPerRoom),
   });
   const inbound: InboundPeeks = new InboundPeeks({
     store,

@@ -206,6 +206,13 @@ export const SETTINGS = {
     '200',
     'How many peeks another server may hold into our rooms.',
   ),
+  serversPerRoom: defaulted(
+    'PEEK_SERVERS_PER_ROOM',
+    choice(['1', '2']),
+    '1',
+    '2',
+    'Through how many servers a room of others is peeked at once; with 2, what one withholds the other gives, and their states are compared.',
+  ),
   rateLimit: defaulted(
     'PEEK_RATE_LIMIT',
     rate,

@@ -63,7 +63,7 @@ export class PeekedEvents {
     const { feed, outbound, logger } = this.#deps;
     try {
       const results = await feed.ingest(roomId, origin, pdus);
-      await outbound.heard(roomId);
+      await outbound.heard(roomId, origin);
       return results;
     } catch (error) {
       if (error instanceof StoreDownError) throw error;

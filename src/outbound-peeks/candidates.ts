@@ -10,8 +10,10 @@ export interface Failure {
   readonly reason: string;
 }
 
-/** How many servers are tried for one peek. */
+/** How many servers are tried for one peek, of those that were named. */
 export const MOST_CANDIDATES = 10;
+/** A reason may hold words of the other server. */
+const LONGEST_REASON = 200;
 
 /**
  * Candidates in their order, without repeats and without ourselves. The server that the room ID names is always
@@ -26,19 +28,41 @@ export function orderedCandidates(roomId: string, servers: Iterable<string>, own
   return [...candidates.slice(0, MOST_CANDIDATES - 1), domain];
 }
 
+/** Every candidate has failed; what the client is told, and why each of them did. */
+export class NobodyLetsUs extends MatrixError {
+  readonly failures: readonly Failure[];
+
+  constructor(error: MatrixError, failures: readonly Failure[]) {
+    super(error.status, error.errcode as ConstructorParameters<typeof MatrixError>[1], error.message);
+    this.failures = failures;
+  }
+
+  /** What this server said, if it was asked. */
+  by(server: string): Failure | undefined {
+    return this.failures.find((failure) => failure.server === server);
+  }
+}
+
 /** Why a server could not be peeked through, from what its attempt failed with. */
 export function failureOf(server: string, error: unknown): Failure {
   if (!(error instanceof PeekAnswerUnusable)) return classifyRefusal(server, error);
   return { server, kind: error.kind === 'forbidden' ? 'forbidden' : 'failed', reason: error.message };
 }
 
+/** Whether a refusal says that the server does not know the endpoint: MSC2444 is not there. */
+export function isUnrecognized(error: unknown): boolean {
+  if (!(error instanceof RemoteRefusal)) return false;
+  if (error.errcode === 'M_UNRECOGNIZED' || error.status === 405) return true;
+  return error.status === 404 && error.errcode === null;
+}
+
 /** Reads a peeked server's refusal. A server without MSC2444 answers in several ways: none of them says "no such room". */
 function classifyRefusal(server: string, error: unknown): Failure {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = (error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON);
   if (error instanceof RemoteRefusal) {
     if (error.status === 403) return { server, kind: 'forbidden', reason };
     if (error.errcode === 'M_NOT_FOUND') return { server, kind: 'not-found', reason };
-    if (error.errcode === 'M_UNRECOGNIZED' || error.status === 404 || error.status === 405) {
+    if (isUnrecognized(error) || error.status === 404) {
       return { server, kind: 'failed', reason: 'it cannot be peeked' };
     }
   }
@@ -46,7 +70,11 @@ function classifyRefusal(server: string, error: unknown): Failure {
 }
 
 /** What the client is told when every candidate failed: any 403 wins, then any "not found". */
-export function combinedRefusal(failures: readonly Failure[]): MatrixError {
+export function combinedRefusal(failures: readonly Failure[]): NobodyLetsUs {
+  return new NobodyLetsUs(combined(failures), failures);
+}
+
+function combined(failures: readonly Failure[]): MatrixError {
   const forbidden = failures.find(({ kind }) => kind === 'forbidden');
   if (forbidden !== undefined) {
     return new MatrixError(403, 'M_FORBIDDEN', `This room may not be peeked: ${forbidden.reason}`);

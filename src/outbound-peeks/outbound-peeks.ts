@@ -2,14 +2,20 @@ import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import { Gate } from '../platform/gate.ts';
 import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
-import type { RoomLog, Store } from '../store/store.ts';
+import type { MemberServers } from '../rooms/member-servers.ts';
+import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
+import { AskRoom } from './ask-room.ts';
 import { orderedCandidates } from './candidates.ts';
+import { Companions } from './companions.ts';
 import { Endings } from './endings.ts';
+import { Patience } from './patience.ts';
 import { PeekRequests } from './peek-requests.ts';
 import { PeekedThrough } from './peeked-through.ts';
+import { Standing } from './standing.ts';
 import { Subscriber } from './subscriber.ts';
 import { Upkeep } from './upkeep.ts';
 
@@ -18,10 +24,14 @@ export interface OutboundPeeksDeps {
   readonly remote: RemoteServers;
   readonly keys: KeyRing;
   readonly feed: RemoteFeed;
+  readonly memberServers: MemberServers;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly serverName: string;
+  /** Through how many servers each room is peeked at once: 1 or 2. */
+  readonly serversPerRoom: number;
 }
 
 /** Rooms tended at once: servers that never answer hold up few others. */
@@ -32,11 +42,26 @@ const SWEEP_WAITS_MS = 30_000;
 const EXPIRED_PAUSE_MS = 60_000;
 /** As many rooms as one transaction may say have expired. */
 const MOST_EXPIRED = 100;
+/** That a room's server was heard is written down so often, and not with each transaction. */
+const HEARD_EVERY_MS = 60_000;
 
-/** The rooms of other servers that we peek into: through whom, until when. One peek for each room. */
+/** A room as the operator is shown it. */
+export interface PeekedRoom {
+  readonly room: string;
+  readonly through: readonly {
+    readonly server: string;
+    readonly heard: string;
+    readonly renewal: string;
+    /** It did not answer when it was last asked. */
+    readonly failing: boolean;
+  }[];
+}
+
+/** The rooms of other servers that we peek into: through whom, until when. */
 export class OutboundPeeks {
   readonly #deps: OutboundPeeksDeps;
   readonly #through: PeekedThrough;
+  readonly #standing = new Standing();
   readonly #subscriber: Subscriber;
   readonly #upkeep: Upkeep;
   readonly #subscribing = new SingleFlight<RoomLog>();
@@ -49,9 +74,27 @@ export class OutboundPeeks {
     this.#deps = deps;
     const requests = new PeekRequests(deps.remote, deps.random);
     const endings = new Endings(deps, requests);
-    this.#through = new PeekedThrough(deps.store);
-    this.#subscriber = new Subscriber(deps, requests, this.#through, endings);
-    this.#upkeep = new Upkeep(deps, requests, this.#through, this.#subscriber, endings);
+    const through = new PeekedThrough(deps.store);
+    const standing = this.#standing;
+    const patience = new Patience();
+    const subscriber = new Subscriber(deps, {
+      rooms: new AskRoom(deps, requests),
+      through,
+      standing,
+      endings,
+    });
+    const companions = new Companions(deps, { subscriber, standing, patience });
+    this.#through = through;
+    this.#subscriber = subscriber;
+    this.#upkeep = new Upkeep(deps, {
+      requests,
+      through,
+      subscriber,
+      companions,
+      endings,
+      standing,
+      patience,
+    });
   }
 
   /** Learns the live peeks from the store and keeps up with it; `peeksThrough` answers from memory. */
@@ -65,14 +108,30 @@ export class OutboundPeeks {
    */
   subscribe(roomId: string, servers: readonly string[]): Promise<RoomLog> {
     return this.#subscribing.run(roomId, async () => {
-      const { store, serverName } = this.#deps;
-      const held = await store.outboundPeeks.get(roomId);
-      if (held?.phase === 'live') {
-        const log = await store.logs.get(roomId);
-        if (log !== null && log.closed === null) return log;
+      const { store, serverName, memberServers } = this.#deps;
+      const live = await this.#live(roomId);
+      const log = await store.logs.get(roomId);
+      const [first] = live;
+      if (first !== undefined && log !== null && log.closed === null) {
+        await this.#learnCandidates(first, servers);
+        return log;
       }
-      return this.#subscriber.subscribe(roomId, orderedCandidates(roomId, servers, serverName), null);
+      for (const peek of live) await this.#upkeep.letGo(peek);
+      const members = log === null ? [] : await memberServers.of(roomId);
+      return this.#subscriber.subscribe(
+        roomId,
+        orderedCandidates(roomId, [...servers, ...members], serverName),
+        null,
+      );
     });
+  }
+
+  /** Servers that a later caller names are there for the day when the present one is gone. */
+  async #learnCandidates(peek: OutboundPeek, servers: readonly string[]): Promise<void> {
+    const { store, serverName } = this.#deps;
+    const candidates = orderedCandidates(peek.roomId, [...peek.candidates, ...servers], serverName);
+    if (candidates.every((server) => peek.candidates.includes(server))) return;
+    await store.outboundPeeks.update(peek.roomId, peek.peekId, { candidates });
   }
 
   /** Whether events of the room may come from this server. */
@@ -94,27 +153,52 @@ export class OutboundPeeks {
     return this.#through.count;
   }
 
-  async heard(roomId: string): Promise<void> {
-    const peek = await this.#deps.store.outboundPeeks.get(roomId);
-    if (peek === null) return;
-    await this.#deps.store.outboundPeeks.update(roomId, peek.peekId, { heardAt: this.#deps.clock.now() });
+  /** The rooms and their servers, those with a failing server first, at most `limit`; for health. */
+  rooms(limit: number): PeekedRoom[] {
+    const rooms = [...this.#through.rooms()].map(([room, peeks]) => ({
+      room,
+      through: peeks.map(({ server, heardAt, renewAt }) => ({
+        server,
+        heard: new Date(heardAt).toISOString(),
+        renewal: new Date(renewAt).toISOString(),
+        failing: this.#standing.isTroubled(server),
+      })),
+    }));
+    const failing = ({ through }: PeekedRoom) => through.some((one) => one.failing);
+    return rooms.toSorted((a, b) => Number(failing(b)) - Number(failing(a))).slice(0, limit);
+  }
+
+  /** The server has sent events of the room. */
+  async heard(roomId: string, server: string): Promise<void> {
+    this.#standing.heard(server);
+    const peek = this.#through.live(roomId, server);
+    const heardAt = this.#deps.clock.now();
+    if (peek === null || heardAt < peek.heardAt + HEARD_EVERY_MS) return;
+    await this.#deps.store.outboundPeeks.update(roomId, peek.peekId, { heardAt });
   }
 
   /** Nobody reads the room here any more: the `DELETE` is sent now, and by later sweeps until it has arrived. */
   async letGo(roomId: string): Promise<void> {
-    const peek = await this.#deps.store.outboundPeeks.get(roomId);
-    if (peek !== null) await this.#upkeep.letGo(peek);
+    for (const peek of await this.#live(roomId)) await this.#upkeep.letGo(peek);
   }
 
-  /** Renews what is due and finishes what is ending, room beside room. */
+  async #live(roomId: string): Promise<OutboundPeek[]> {
+    const peeks = await this.#deps.store.outboundPeeks.ofRoom(roomId);
+    return peeks.filter(({ phase }) => phase === 'live');
+  }
+
+  /** Renews what is due, leaves servers that are lost, and finishes what is ending, room beside room. */
   async sweep(now: number): Promise<void> {
+    const { store, remote } = this.#deps;
     for (const [roomId, at] of this.#expiredAt) {
       if (at + EXPIRED_PAUSE_MS <= now) this.#expiredAt.delete(roomId);
     }
-    const peeks = await this.#deps.store.outboundPeeks.all();
-    const tended = peeks
-      .filter(({ roomId }) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
-      .map(({ roomId }) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now)));
+    const peeks = await store.outboundPeeks.all();
+    const live = peeks.filter(({ phase }) => phase === 'live');
+    const toAsk = this.#standing.toAsk(live, (server) => remote.availableIn(server) > 0, now);
+    const tended = [...new Set(peeks.map(({ roomId }) => roomId))]
+      .filter((roomId) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
+      .map((roomId) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now, toAsk)));
     await this.#forAWhile(Promise.allSettled(tended));
   }
 
@@ -145,12 +229,12 @@ export class OutboundPeeks {
   }
 
   async #expired(server: string, roomId: string, peekId: string): Promise<void> {
-    const { store, clock, logger } = this.#deps;
+    const { clock, logger } = this.#deps;
     const last = this.#expiredAt.get(roomId) ?? Number.NEGATIVE_INFINITY;
-    if (!this.#through.isLive(roomId, server) || last + EXPIRED_PAUSE_MS > clock.now()) return;
+    if (this.#through.live(roomId, server) === null || last + EXPIRED_PAUSE_MS > clock.now()) return;
     try {
-      const peek = await store.outboundPeeks.get(roomId);
-      if (peek?.peekId !== peekId || peek.server !== server || peek.phase !== 'live') return;
+      const peek = (await this.#live(roomId)).find((held) => held.peekId === peekId);
+      if (peek?.server !== server) return;
       this.#expiredAt.set(roomId, clock.now());
       await this.#tend(roomId, () => this.#upkeep.putAgain(peek));
     } catch (error) {

@@ -3,8 +3,10 @@ import type { OutboundPeek, Store } from '../store/store.ts';
 /** Through which servers we peek, kept in memory: asked for every transaction that passes. */
 export class PeekedThrough {
   readonly #store: Store;
-  /** Live peeks: room ID → the server peeked through. */
-  readonly #live = new Map<string, string>();
+  /** Live peeks by room ID, the oldest first; no room without one. */
+  readonly #live = new Map<string, readonly OutboundPeek[]>();
+  /** How many live peeks go through a server. */
+  readonly #servers = new Map<string, number>();
   /** Rooms being subscribed: the servers that have been asked so far. */
   readonly #asked = new Map<string, Set<string>>();
 
@@ -15,17 +17,26 @@ export class PeekedThrough {
   /** Learns the live peeks from the store and keeps up with it. */
   async start(): Promise<void> {
     this.#store.subscribe((notice) => {
-      if (notice.kind === 'outbound') void this.#learn(notice.roomId).catch(() => undefined);
+      if (notice.kind === 'outbound') void this.learn(notice.roomId).catch(() => undefined);
     });
-    for (const peek of await this.#store.outboundPeeks.all()) this.note(peek.roomId, peek);
+    const rooms = Map.groupBy(await this.#store.outboundPeeks.all(), ({ roomId }) => roomId);
+    for (const [roomId, peeks] of rooms) this.#note(roomId, peeks);
   }
 
-  async #learn(roomId: string): Promise<void> {
-    this.note(roomId, await this.#store.outboundPeeks.get(roomId));
+  /** Reads a room's peeks again. Rejects with `StoreDownError`. */
+  async learn(roomId: string): Promise<void> {
+    this.#note(roomId, await this.#store.outboundPeeks.ofRoom(roomId));
   }
 
-  note(roomId: string, peek: OutboundPeek | null): void {
-    if (peek?.phase === 'live') this.#live.set(roomId, peek.server);
+  #note(roomId: string, peeks: readonly OutboundPeek[]): void {
+    for (const { server } of this.#live.get(roomId) ?? []) {
+      const others = (this.#servers.get(server) ?? 0) - 1;
+      if (others > 0) this.#servers.set(server, others);
+      else this.#servers.delete(server);
+    }
+    const live = peeks.filter(({ phase }) => phase === 'live');
+    for (const { server } of live) this.#servers.set(server, (this.#servers.get(server) ?? 0) + 1);
+    if (live.length > 0) this.#live.set(roomId, live);
     else this.#live.delete(roomId);
   }
 
@@ -38,17 +49,18 @@ export class PeekedThrough {
     this.#asked.delete(roomId);
   }
 
-  isLive(roomId: string, server: string): boolean {
-    return this.#live.get(roomId) === server;
+  /** The live peek on the room through this server, as it was read last. */
+  live(roomId: string, server: string): OutboundPeek | null {
+    return this.#live.get(roomId)?.find((peek) => peek.server === server) ?? null;
   }
 
   /** Whether events of the room may come from this server. */
   peeks(roomId: string, server: string): boolean {
-    return this.isLive(roomId, server) || this.#asked.get(roomId)?.has(server) === true;
+    return this.live(roomId, server) !== null || this.#asked.get(roomId)?.has(server) === true;
   }
 
   peeksAny(server: string): boolean {
-    for (const current of this.#live.values()) if (current === server) return true;
+    if (this.#servers.has(server)) return true;
     for (const servers of this.#asked.values()) if (servers.has(server)) return true;
     return false;
   }
@@ -57,7 +69,13 @@ export class PeekedThrough {
     return this.#live.has(roomId) || this.#asked.has(roomId);
   }
 
+  /** Rooms that are peeked into. */
   get count(): number {
     return this.#live.size;
+  }
+
+  /** The live peeks of every room. */
+  rooms(): Iterable<readonly [roomId: string, peeks: readonly OutboundPeek[]]> {
+    return this.#live;
   }
 }

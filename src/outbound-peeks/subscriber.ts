@@ -1,17 +1,16 @@
-import { type PeekAnswer, PeekAnswerUnusable, readPeekAnswer } from '../feeds/peek-answer.ts';
+import { type PeekAnswer, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
-import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
+import type { Asked, AskRoom } from './ask-room.ts';
 import { combinedRefusal, type Failure, failureOf } from './candidates.ts';
 import type { Endings } from './endings.ts';
 import { firstAcceptable } from './first-acceptable.ts';
-import { LargeAnswers } from './large-answers.ts';
-import type { PeekRequests } from './peek-requests.ts';
 import type { PeekedThrough } from './peeked-through.ts';
-import { takesEachPutAnew } from './peer-manners.ts';
-import { renewAt } from './renewal.ts';
+import { AskedLately, RecentFailures } from './recent-failures.ts';
+import { intervalOf, renewAt } from './renewal.ts';
+import type { Standing } from './standing.ts';
 
 /** A server that takes longer than this has the next one beside it. */
 const SLOW_MS = 3_000;
@@ -20,115 +19,94 @@ const WITHIN_MS = 45_000;
 
 export interface SubscriberDeps {
   readonly store: Store;
-  readonly remote: RemoteServers;
-  readonly keys: KeyRing;
   readonly feed: RemoteFeed;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** Makes a room's log out of the answer of the first server that lets us peek into it. */
+interface Parts {
+  readonly rooms: AskRoom;
+  readonly through: PeekedThrough;
+  readonly standing: Standing;
+  readonly endings: Endings;
+}
+
+/** Peeks into a room through the first of several servers that lets us. */
 export class Subscriber {
   readonly #deps: SubscriberDeps;
-  readonly #requests: PeekRequests;
-  readonly #through: PeekedThrough;
-  readonly #endings: Endings;
-  readonly #large = new LargeAnswers();
+  readonly #parts: Parts;
+  readonly #recent: RecentFailures;
 
-  constructor(deps: SubscriberDeps, requests: PeekRequests, through: PeekedThrough, endings: Endings) {
+  constructor(deps: SubscriberDeps, parts: Parts) {
     this.#deps = deps;
-    this.#requests = requests;
-    this.#through = through;
-    this.#endings = endings;
+    this.#parts = parts;
+    this.#recent = new RecentFailures(deps.clock);
   }
 
   /**
-   * Asks the servers in their order. `held` is the peek that this one continues, if it does: its server is asked
-   * under the same peek ID. Rejects with `MatrixError` (403, 404, 502) when none can be peeked through.
+   * Asks the servers in their order, and makes the room's log out of the answer, or goes on with it. `held` is the
+   * peek that this one continues, if it does: its server is asked under the same peek ID, and when another server
+   * lets us, it ends. Rejects with `NobodyLetsUs` (403, 404, 502), `PeekAnswerUnusable` when the held one was let
+   * go meanwhile, or `StoreDownError`.
    */
   subscribe(roomId: string, servers: readonly string[], held: OutboundPeek | null): Promise<RoomLog> {
-    return this.#deps.feed.seed(roomId, async () => {
-      try {
-        return await this.#obtain(roomId, servers, held);
-      } finally {
-        this.#through.settled(roomId);
-      }
-    });
+    return this.#deps.feed.seed(roomId, async () => (await this.obtain(roomId, servers, held)).answer);
   }
 
-  async #obtain(roomId: string, servers: readonly string[], held: OutboundPeek | null): Promise<PeekAnswer> {
+  /** The same without touching the room's log. `held` null: beside the peeks that the room has. */
+  async obtain(
+    roomId: string,
+    servers: readonly string[],
+    held: OutboundPeek | null,
+  ): Promise<{ server: string; answer: PeekAnswer }> {
+    try {
+      return await this.#obtain(roomId, servers, held);
+    } finally {
+      this.#parts.through.settled(roomId);
+    }
+  }
+
+  async #obtain(roomId: string, servers: readonly string[], held: OutboundPeek | null) {
+    const { rooms, through, standing, endings } = this.#parts;
     const peekIds = new Map<string, string>();
-    const ask = async (server: string, signal: AbortSignal) => {
-      this.#through.asked(roomId, server);
-      const peekId = await this.#peekIdFor(server, held);
-      signal.throwIfAborted();
-      peekIds.set(server, peekId);
-      return this.#ask(roomId, server, peekId, signal);
+    const ask = async (server: string, signal: AbortSignal): Promise<Asked> => {
+      const again = server === held?.server ? held : null;
+      if (again === null) this.#recent.check(server, roomId);
+      through.asked(roomId, server);
+      return rooms.ask(roomId, server, again, signal, (peekId) => peekIds.set(server, peekId));
     };
     const times = { clock: this.#deps.clock, nextAfterMs: SLOW_MS, withinMs: WITHIN_MS };
     const { winner, failures, losers } = await firstAcceptable(servers, ask, times);
     const explained = failures.map(({ server, error }) => this.#explain(roomId, server, error));
     const unusable = failures.filter(({ error }) => error instanceof PeekAnswerUnusable);
-    // A peek that was not heard of in time may go on, when no other takes its place.
-    const begun = winner === null ? losers.filter((server) => server !== held?.server) : losers;
-    for (const server of [...begun, ...unusable.map(({ server }) => server)]) {
-      this.#endings.endQuietly(roomId, server, peekIds.get(server));
+    for (const server of [...losers, ...unusable.map(({ server }) => server)]) {
+      // What we hold ends in its own time, if it does.
+      if (server !== held?.server) endings.endQuietly(roomId, server, peekIds.get(server));
     }
     if (winner === null) throw combinedRefusal(explained);
-    const { server, value: answer } = winner;
+    const { server, value: asked } = winner;
+    this.#recent.succeeded(server, roomId);
+    standing.heard(server);
     try {
-      await this.#keep(roomId, server, peekIds.get(server) ?? '', servers, answer, held);
+      await this.#keep(roomId, server, servers, asked, held);
     } catch (error) {
-      this.#endings.endQuietly(roomId, server, peekIds.get(server));
+      if (asked.how !== 'get') endings.endQuietly(roomId, server, asked.peekId);
       throw error;
     }
-    return answer;
-  }
-
-  async #peekIdFor(server: string, held: OutboundPeek | null): Promise<string> {
-    const again = held !== null && server === held.server;
-    if (again && !(await takesEachPutAnew(this.#deps.remote, server))) return held.peekId;
-    return this.#requests.newPeekId();
-  }
-
-  /** One `PUT`, and its answer verified. */
-  async #ask(roomId: string, server: string, peekId: string, signal: AbortSignal): Promise<PeekAnswer> {
-    const { keys, clock, logger } = this.#deps;
-    const turn = this.#large.turn();
-    try {
-      const body = await this.#requests.put(server, roomId, peekId, { signal, beforeLarge: turn.enter });
-      return await readPeekAnswer(body, roomId, {
-        keys,
-        clock,
-        signal,
-        rejected: (error) => {
-          logger.warn(
-            { room: roomId, server, reason: error.reason, why: error.message },
-            'an event of a peek answer was dropped',
-          );
-        },
-      });
-    } finally {
-      turn.leave();
-    }
+    return { server, answer: asked.answer };
   }
 
   async #keep(
     roomId: string,
     server: string,
-    peekId: string,
     candidates: readonly string[],
-    { renewalIntervalMs }: PeekAnswer,
+    { answer, peekId, how }: Asked,
     held: OutboundPeek | null,
   ): Promise<void> {
-    const { store, clock } = this.#deps;
-    if (held !== null) {
-      const now = await store.outboundPeeks.get(roomId);
-      if (now?.phase !== 'live' || now.peekId !== held.peekId) {
-        throw new PeekAnswerUnusable('invalid', 'the peek was let go meanwhile');
-      }
-    }
+    const { store, clock, logger } = this.#deps;
+    const { through, endings } = this.#parts;
     const now = clock.now();
+    const renewalIntervalMs = intervalOf(how, answer.renewalIntervalMs);
     const peek: OutboundPeek = {
       roomId,
       server,
@@ -137,14 +115,29 @@ export class Subscriber {
       renewalIntervalMs,
       renewAt: renewAt(now, renewalIntervalMs),
       heardAt: now,
+      begunAt: peekId === held?.peekId ? held.begunAt : now,
+      how,
       phase: 'live',
     };
-    await store.outboundPeeks.put(peek);
-    this.#through.note(roomId, peek);
+    const moved = held !== null && held.server !== server;
+    const over =
+      held === null ? undefined : ({ peekId: held.peekId, becomes: moved ? 'ending' : 'forgotten' } as const);
+    if (!(await store.outboundPeeks.put(peek, over))) {
+      throw new PeekAnswerUnusable('invalid', 'the peek was let go meanwhile');
+    }
+    await through.learn(roomId);
+    if (!moved) return;
+    logger.info(
+      { room: roomId, server: held.server, to: server },
+      'the room is peeked through another server from now on',
+    );
+    endings.finishQuietly({ ...held, phase: 'ending' });
   }
 
   #explain(roomId: string, server: string, error: unknown): Failure {
     const failure = failureOf(server, error);
+    if (error instanceof AskedLately) return failure;
+    this.#recent.failed(server, roomId, error);
     this.#deps.logger.info(
       { room: roomId, server, reason: failure.reason },
       'a server could not be peeked through',

@@ -1,96 +1,149 @@
 import { clampRenewal, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
-import { MatrixError } from '../platform/matrix-error.ts';
-import { RemoteRefusal, type RemoteServers, RemoteUnreachable } from '../remote-servers/remote-servers.ts';
-import { type OutboundPeek, type Store, StoreDownError } from '../store/store.ts';
-import { orderedCandidates } from './candidates.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
+import type { MemberServers } from '../rooms/member-servers.ts';
+import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
+import { NobodyLetsUs, orderedCandidates } from './candidates.ts';
+import type { Companions } from './companions.ts';
 import type { Endings } from './endings.ts';
+import type { Patience } from './patience.ts';
 import type { PeekRequests } from './peek-requests.ts';
 import type { PeekedThrough } from './peeked-through.ts';
-import { takesEachPutAnew } from './peer-manners.ts';
-import { renewAt, renewedAt } from './renewal.ts';
+import { isSilent, renewAt } from './renewal.ts';
+import type { Standing } from './standing.ts';
 import type { Subscriber } from './subscriber.ts';
 
-const RETRY_RENEWAL_MS = 60_000;
 /** A peek is stored shortly before its log is. Without one after this time it is left from a crash. */
 const LOG_WITHIN_MS = 60_000;
+/** Servers of the room's members that are tried after those that were named. */
+const MOST_MEMBER_SERVERS = 10;
+/** A server that asks for patience gets no more than this. */
+const LONGEST_WAIT_MS = 10 * 60_000;
 
 export interface UpkeepDeps {
   readonly store: Store;
-  readonly remote: RemoteServers;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly serverName: string;
+  readonly memberServers: MemberServers;
 }
 
-/** Keeps one peek alive, or sees it off. */
+interface Parts {
+  readonly requests: PeekRequests;
+  readonly through: PeekedThrough;
+  readonly subscriber: Subscriber;
+  readonly companions: Companions;
+  readonly endings: Endings;
+  readonly standing: Standing;
+  /** By room: since when nobody lets us. */
+  readonly patience: Patience;
+}
+
+/** Keeps the peeks on one room alive, moves them to other servers, or sees them off. */
 export class Upkeep {
   readonly #deps: UpkeepDeps;
-  readonly #requests: PeekRequests;
-  readonly #through: PeekedThrough;
-  readonly #subscriber: Subscriber;
-  readonly #endings: Endings;
+  readonly #parts: Parts;
 
-  constructor(
-    deps: UpkeepDeps,
-    requests: PeekRequests,
-    through: PeekedThrough,
-    subscriber: Subscriber,
-    endings: Endings,
-  ) {
+  constructor(deps: UpkeepDeps, parts: Parts) {
     this.#deps = deps;
-    this.#requests = requests;
-    this.#through = through;
-    this.#subscriber = subscriber;
-    this.#endings = endings;
+    this.#parts = parts;
   }
 
-  /** What the peek needs at `now`, if anything. Rejects with `StoreDownError` alone. */
-  async tend(roomId: string, now: number): Promise<void> {
+  /**
+   * What the peeks on a room need at `now`, if anything; `toAsk` are the IDs of peeks whose server ought to be
+   * asked whether it is there. Rejects with `StoreDownError` alone.
+   */
+  async tend(roomId: string, now: number, toAsk: ReadonlySet<string>): Promise<void> {
     const { store } = this.#deps;
-    const peek = await store.outboundPeeks.get(roomId);
-    if (peek === null) return;
-    if (peek.phase === 'ending') return this.#endings.finish(peek, now);
+    const { endings, patience, companions } = this.#parts;
+    const peeks = await store.outboundPeeks.ofRoom(roomId);
+    for (const peek of peeks) if (peek.phase === 'ending') await endings.finish(peek, now);
+    const live = peeks.filter(({ phase }) => phase === 'live');
+    const [first] = live;
+    if (first === undefined) return patience.succeeded(roomId);
     const log = await store.logs.get(roomId);
     if (log === null) {
-      if (renewedAt(peek) + LOG_WITHIN_MS <= now) await this.letGo(peek);
-    } else if (log.feed === 'remote' && log.needsCatchUp) await this.putAgain(peek);
-    else if (peek.renewAt <= now) await this.#renew(peek, now);
+      for (const peek of live) if (peek.begunAt + LOG_WITHIN_MS <= now) await this.letGo(peek);
+      return;
+    }
+    if (log.feed === 'remote' && log.needsCatchUp) {
+      if (patience.mayTry(roomId, now)) await this.putAgain(first);
+      return;
+    }
+    for (const peek of live) await this.#keepUp(peek, log, now, toAsk.has(peek.peekId));
+    if (log.feed === 'remote' && log.closed === null) {
+      await companions.complete(roomId, now, () => this.#servers(first));
+    }
+  }
+
+  async #keepUp(peek: OutboundPeek, log: RoomLog, now: number, ask: boolean): Promise<void> {
+    const { standing, patience, companions } = this.#parts;
+    const { roomId, server } = peek;
+    const others = await this.#others(peek);
+    const lost = standing.isLost(server);
+    // The room is peeked through another server as well: nothing has to be asked for in its place.
+    if (lost && others.length > 0) return this.letGo(peek);
+    const due = peek.renewAt <= now;
+    const stale = isSilent(peek, now) || (due && peek.how !== 'put');
+    if (others.some((other) => other.begunAt < peek.begunAt)) {
+      if (due || stale) return companions.renew(peek, now);
+    } else if ((lost || stale) && log.feed === 'remote') {
+      if (patience.mayTry(roomId, now)) await this.putAgain(peek);
+      return;
+    }
+    if ((due && patience.mayTry(roomId, now)) || ask) await this.#renew(peek, now, due);
   }
 
   /** The `DELETE` is sent at once, and nobody waits for it. */
   async letGo(peek: OutboundPeek): Promise<void> {
     const { store } = this.#deps;
     if (!(await store.outboundPeeks.update(peek.roomId, peek.peekId, { phase: 'ending' }))) return;
-    this.#through.note(peek.roomId, null);
-    this.#endings.finishQuietly({ ...peek, phase: 'ending' });
+    await this.#parts.through.learn(peek.roomId);
+    this.#parts.endings.finishQuietly({ ...peek, phase: 'ending' });
   }
 
-  async #renew(peek: OutboundPeek, now: number): Promise<void> {
-    const { store, remote, logger } = this.#deps;
-    if (await takesEachPutAnew(remote, peek.server)) return this.putAgain(peek);
+  async #renew(peek: OutboundPeek, now: number, due: boolean): Promise<void> {
+    const { store, logger } = this.#deps;
+    const { standing, patience } = this.#parts;
+    const { roomId, server, peekId } = peek;
     try {
-      const answer = await this.#requests.renew(peek.server, peek.roomId, peek.peekId);
+      const answer = await this.#ask(peek);
+      standing.heard(server);
+      if (answer === null) return;
       const interval = clampRenewal(answer.renewal_interval);
-      await store.outboundPeeks.update(peek.roomId, peek.peekId, {
-        renewalIntervalMs: interval,
-        renewAt: renewAt(now, interval),
-      });
+      const times = { renewalIntervalMs: interval, renewAt: renewAt(now, interval) };
+      await store.outboundPeeks.update(roomId, peekId, times);
+      patience.succeeded(roomId);
     } catch (error) {
       if (error instanceof StoreDownError) throw error;
-      const unknown =
-        error instanceof RemoteRefusal &&
-        (error.status === 404 || error.status === 405 || error.errcode === 'M_UNRECOGNIZED');
-      const refused = error instanceof RemoteRefusal && error.status === 403;
-      const elsewhere = error instanceof RemoteUnreachable && peek.candidates.length > 1;
-      if (unknown || refused || elsewhere) return this.putAgain(peek);
+      const limited = error instanceof RemoteRefusal && error.status === 429;
+      if (error instanceof RemoteRefusal && error.status < 500 && !limited) {
+        standing.heard(server);
+        return this.putAgain(peek);
+      }
+      if (!limited) standing.failed(server, now);
       logger.warn(
-        { room: peek.roomId, server: peek.server, reason: String(error) },
-        'a peek could not be renewed; it is tried again',
+        { room: roomId, server, reason: String(error) },
+        'a peek could not be renewed; it is tried again, and then through another server',
       );
-      await store.outboundPeeks.update(peek.roomId, peek.peekId, { renewAt: now + RETRY_RENEWAL_MS });
+      if (!due) return;
+      if (!limited && (await this.#servers(peek)).some((other) => other !== server))
+        return this.putAgain(peek);
+      const again = limited ? now + waitOf(error) : patience.failed(roomId, now);
+      await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
     }
+  }
+
+  /** The answer to a renewal; null from a server that knows none, and is only asked whether it is there. */
+  async #ask({ how, server, roomId, peekId }: OutboundPeek): Promise<JsonObject | null> {
+    const { requests } = this.#parts;
+    if (how === 'put') return requests.renew(server, roomId, peekId);
+    await requests.version(server);
+    return null;
   }
 
   /** The room has closed, or its ACL shuts us out: its log closes where it stands, and the peeks on it end. */
@@ -104,18 +157,59 @@ export class Upkeep {
     await this.letGo(peek);
   }
 
-  /** Through the same server, or else another candidate. Meanwhile the room is read from what we have. */
+  /**
+   * Asks for the whole room again: at the same server, or else at another candidate, or else at a server of the
+   * room's members. Meanwhile the room is read from what we have.
+   */
   async putAgain(peek: OutboundPeek): Promise<void> {
-    const { store, clock, serverName } = this.#deps;
-    const { roomId, server, candidates } = peek;
+    const { store, clock, logger, metrics } = this.#deps;
+    const { subscriber, standing, patience } = this.#parts;
+    const { roomId, server, peekId } = peek;
     try {
-      const servers = orderedCandidates(roomId, [server, ...candidates], serverName);
-      await this.#subscriber.subscribe(roomId, servers, peek);
+      await subscriber.subscribe(roomId, await this.#servers(peek), peek);
+      patience.succeeded(roomId);
+      const held = await store.outboundPeeks.ofRoom(roomId);
+      if (held.some((one) => one.peekId === peekId && one.phase === 'ending')) {
+        metrics.failovers.inc({ outcome: 'moved' });
+      }
     } catch (error) {
-      const nobody = error instanceof MatrixError || error instanceof PeekAnswerUnusable;
-      if (!nobody) throw error;
-      if (error instanceof MatrixError && error.status === 403) return this.#shutOut(peek);
-      await store.outboundPeeks.update(roomId, peek.peekId, { renewAt: clock.now() + RETRY_RENEWAL_MS });
+      if (error instanceof PeekAnswerUnusable) return;
+      if (!(error instanceof NobodyLetsUs)) throw error;
+      const said = error.by(server);
+      if (said?.kind === 'forbidden') {
+        return (await this.#others(peek)).length > 0 ? this.letGo(peek) : this.#shutOut(peek);
+      }
+      if (said?.kind === 'failed') standing.failed(server, clock.now());
+      metrics.failovers.inc({ outcome: 'nobody' });
+      const again = patience.failed(roomId, clock.now());
+      await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
+      logger.warn(
+        { room: roomId, server, reason: error.message, again: new Date(again).toISOString() },
+        'the room can be peeked through no server just now: it is read from what is here, and tried again',
+      );
     }
   }
+
+  /** Whom to ask, the peek's own server first; none that the room is peeked through already. */
+  async #servers(peek: OutboundPeek): Promise<string[]> {
+    const { memberServers, serverName } = this.#deps;
+    const { roomId, server, candidates } = peek;
+    const named = orderedCandidates(roomId, [server, ...candidates], serverName);
+    const members = await memberServers.of(roomId, MOST_MEMBER_SERVERS + named.length);
+    const further = members.filter((one) => !named.includes(one)).slice(0, MOST_MEMBER_SERVERS);
+    const taken = new Set((await this.#others(peek)).map((other) => other.server));
+    return [...named, ...further].filter((one) => !taken.has(one));
+  }
+
+  /** The other live peeks on the room. */
+  async #others({ roomId, peekId }: OutboundPeek): Promise<OutboundPeek[]> {
+    const peeks = await this.#deps.store.outboundPeeks.ofRoom(roomId);
+    return peeks.filter((peek) => peek.phase === 'live' && peek.peekId !== peekId);
+  }
+}
+
+function waitOf(error: unknown): number {
+  const asked = error instanceof RemoteRefusal ? error.body.retry_after_ms : null;
+  const wait = typeof asked === 'number' && Number.isFinite(asked) ? asked : LOG_WITHIN_MS;
+  return Math.min(Math.max(wait, 1000), LONGEST_WAIT_MS);
 }

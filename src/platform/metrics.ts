@@ -59,6 +59,15 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     eventsDropped: counter('events_dropped_total', 'Received events that were not admitted', 'reason'),
     forks: counter('forks_total', 'Times the graph of a remote room stopped being a line'),
     gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
+    /** outcome: `moved` (to another server), `nobody` (none lets us just now; it is tried again). */
+    failovers: counter('failovers_total', 'Peeked rooms whose server was lost', 'outcome'),
+    /** outcome: `same`, `differing`. Only with two servers for each room. */
+    stateComparisons: counter(
+      'state_comparisons_total',
+      'States of a room compared between two servers',
+      'outcome',
+    ),
+    stateDifferences: counter('state_differences_total', 'State events in which two servers differed'),
     /** outcome: `delivered`, `failed`, `refused`. */
     sendTransactions: counter('send_transactions_total', 'Transactions to peeking servers', 'outcome'),
     /** Of servers that we peek through. outcome: `answered` (by us), `forwarded`, `unread`, `refused`. */

@@ -268,27 +268,47 @@ export interface InboundPeekStore {
 
 // --- outbound peeks (we peek into others' rooms) ----------------------------------------------------------
 
+/** One of our peeks at one server. A room has one for each server that it is peeked through, and those that end. */
 export interface OutboundPeek {
   readonly roomId: string;
   /** The server we peek through. */
   readonly server: string;
+  /** Names it among the peeks of the room. */
   readonly peekId: string;
   /** Where else the room may be peeked, best first. */
   readonly candidates: readonly string[];
   readonly renewalIntervalMs: number;
   readonly renewAt: number;
+  /** When the server last sent events of the room, or the whole of it. */
   readonly heardAt: number;
-  /** `ending`: nobody reads it here any more, the `DELETE` is still owed. */
+  readonly begunAt: number;
+  /**
+   * `put`: subscribed, the server sends what is new, and renews under this ID. `anew`: subscribed, but each `PUT`
+   * begins another peek, and there is no `DELETE`. `get`: nothing but snapshots, asked for again and again.
+   */
+  readonly how: 'put' | 'anew' | 'get';
+  /** `ending`: not wanted any more, the `DELETE` is still owed. */
   readonly phase: 'live' | 'ending';
 }
 
 export interface OutboundPeekStore {
-  put(peek: OutboundPeek): Promise<void>;
-  get(roomId: string): Promise<OutboundPeek | null>;
+  /**
+   * Writes it, over one of the same room and ID. With `over`, only if that other peek of the room is live; in the
+   * same step it then becomes `ending` or is forgotten. False when it was not live (any more).
+   */
+  put(
+    peek: OutboundPeek,
+    over?: { readonly peekId: string; readonly becomes: 'ending' | 'forgotten' },
+  ): Promise<boolean>;
+  /** A room's peeks, the oldest first. */
+  ofRoom(roomId: string): Promise<OutboundPeek[]>;
   all(): Promise<OutboundPeek[]>;
-  /** Changes it, if it is still there and still has this peek ID. */
-  update(roomId: string, peekId: string, change: Partial<Omit<OutboundPeek, 'roomId'>>): Promise<boolean>;
-  /** Removes it if it still has this peek ID. */
+  /** Changes the peek of this ID, if it is still there. */
+  update(
+    roomId: string,
+    peekId: string,
+    change: Partial<Omit<OutboundPeek, 'roomId' | 'peekId'>>,
+  ): Promise<boolean>;
   remove(roomId: string, peekId: string): Promise<void>;
 }
 

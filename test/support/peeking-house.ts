@@ -26,10 +26,11 @@ import { RoomReaders } from '../../src/peeking/room-readers.ts';
 import { Sweeps } from '../../src/peeking/sweeps.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
 import { systemRandom } from '../../src/platform/random.ts';
+import { MemberServers } from '../../src/rooms/member-servers.ts';
 import { RoomWakes } from '../../src/rooms/room-wakes.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { RoomLog, Store } from '../../src/store/store.ts';
+import type { OutboundPeek, RoomLog, Store } from '../../src/store/store.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type RoomBuilder, TestKeyRing } from './room-builder.ts';
 import { RoomHomeserver } from './room-homeserver.ts';
@@ -49,6 +50,7 @@ export const ALICE: Peeker = {
 export interface HouseOptions {
   readonly perDevice?: number;
   readonly sincelessSync?: SincelessSync;
+  readonly serversPerRoom?: number;
   /** Default: SQLite in memory. */
   readonly store?: Store;
   /** Resolves when what the store was asked has come to rest; see `ManualClock`. */
@@ -121,7 +123,13 @@ export class PeekingHouse {
       perDevice: options.perDevice ?? 50,
       expireAfterMs: EXPIRE_AFTER,
     });
-    this.outbound = new OutboundPeeks({ ...common, feed: this.remoteFeed, serverName: 'here.test' });
+    this.outbound = new OutboundPeeks({
+      ...common,
+      feed: this.remoteFeed,
+      memberServers: new MemberServers({ store, clock, serverName: 'here.test' }),
+      serverName: 'here.test',
+      serversPerRoom: options.serversPerRoom ?? 1,
+    });
     this.inbound = new InboundPeeks({
       ...common,
       serverName: 'here.test',
@@ -197,6 +205,12 @@ export class PeekingHouse {
     const log = await this.store.logs.get(roomId);
     if (log === null) throw new Error(`${roomId} has no log`);
     return log;
+  }
+
+  /** Our peek on a room of another server: the live one, or the one that ends; null without any. */
+  async outboundPeek(roomId: string): Promise<OutboundPeek | null> {
+    const peeks = await this.store.outboundPeeks.ofRoom(roomId);
+    return peeks.find(({ phase }) => phase === 'live') ?? peeks[0] ?? null;
   }
 
   /** What a peeked server sends us of a room. */

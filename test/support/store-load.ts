@@ -79,8 +79,16 @@ async function main(target: string, seed: number, run: number): Promise<void> {
       await store.inboundPeeks.advance(server, roomId, position);
       acknowledge({ did: 'advance', position });
     } else {
-      const peek = { roomId, server, peekId, candidates: [], renewalIntervalMs: 1, heardAt: 1 };
-      await store.outboundPeeks.put({ ...peek, renewAt: serial, phase: 'live' });
+      const times = { renewalIntervalMs: 1, renewAt: serial, heardAt: 1, begunAt: 1 };
+      await store.outboundPeeks.put({
+        roomId,
+        server,
+        peekId,
+        candidates: [],
+        ...times,
+        how: 'put',
+        phase: 'live',
+      });
       acknowledge({ did: 'renew', renewAt: serial });
     }
   }

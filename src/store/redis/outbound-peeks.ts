@@ -6,6 +6,18 @@ import type { RedisNotices } from './redis-notices.ts';
 import { asHash, asText, mapBounded } from './replies.ts';
 import { scripts } from './scripts.ts';
 
+const FIELDS = [
+  'server',
+  'candidates',
+  'renewalIntervalMs',
+  'renewAt',
+  'heardAt',
+  'begunAt',
+  'how',
+  'phase',
+] as const satisfies readonly (keyof OutboundPeek)[];
+
+/** All peeks of a room are one hash, whose fields are named `field/peek ID`. */
 export class RedisOutboundPeeks implements OutboundPeekStore {
   readonly #redis: RedisConnection;
   readonly #indexes: Indexes;
@@ -24,41 +36,67 @@ export class RedisOutboundPeeks implements OutboundPeekStore {
     });
   }
 
-  async put(peek: OutboundPeek): Promise<void> {
-    const { roomId } = peek;
-    await this.#indexes.adding([this.#entry(roomId)], () =>
-      this.#redis.call('HSET', roomKeys(roomId).outbound, ...toFields(peek)),
-    );
-    this.#notices.emit({ kind: 'outbound', roomId });
+  async put(
+    peek: OutboundPeek,
+    over?: { readonly peekId: string; readonly becomes: 'ending' | 'forgotten' },
+  ): Promise<boolean> {
+    const { roomId, peekId } = peek;
+    const written = toFields(peekId, peek);
+    const done = await this.#indexes.adding([this.#entry(roomId)], async () => {
+      if (over === undefined) {
+        await this.#redis.call('HSET', roomKeys(roomId).outbound, ...written);
+        return true;
+      }
+      const other = over.peekId !== peekId;
+      const ends = other && over.becomes === 'ending' ? [field('phase', over.peekId), 'ending'] : [];
+      const goes = other && over.becomes === 'forgotten' ? fieldsOf(over.peekId) : [];
+      return this.#change(roomId, [field('phase', over.peekId), 'live'], [...written, ...ends], goes);
+    });
+    if (done) this.#notices.emit({ kind: 'outbound', roomId });
+    return done;
   }
 
-  async get(roomId: string): Promise<OutboundPeek | null> {
-    const fields = asHash(await this.#redis.call('HGETALL', roomKeys(roomId).outbound));
-    return fields.size === 0 ? null : toPeek(roomId, fields);
+  async ofRoom(roomId: string): Promise<OutboundPeek[]> {
+    const peeks = new Map<string, Map<string, string>>();
+    for (const [name, value] of asHash(await this.#redis.call('HGETALL', roomKeys(roomId).outbound))) {
+      const slash = name.indexOf('/');
+      const peekId = name.slice(slash + 1);
+      const fields = peeks.get(peekId) ?? new Map<string, string>();
+      peeks.set(peekId, fields.set(name.slice(0, slash), value));
+    }
+    return [...peeks].map(([peekId, fields]) => toPeek(roomId, peekId, fields)).toSorted(byAge);
   }
 
   async all(): Promise<OutboundPeek[]> {
     const roomIds = await this.#indexes.members(this.#rooms);
-    const peeks = await mapBounded(roomIds, (roomId) => this.get(roomId));
-    return peeks.filter((peek) => peek !== null);
+    return (await mapBounded(roomIds, (roomId) => this.ofRoom(roomId))).flat().toSorted(byAge);
   }
 
   async update(
     roomId: string,
     peekId: string,
-    change: Partial<Omit<OutboundPeek, 'roomId'>>,
+    change: Partial<Omit<OutboundPeek, 'roomId' | 'peekId'>>,
   ): Promise<boolean> {
-    const set = toFields(change);
-    const values = ['peekId', peekId, set.length, ...set];
-    const done = Number(await this.#redis.run(scripts.hashChange, [roomKeys(roomId).outbound], values)) === 1;
+    const done = await this.#change(roomId, [field('phase', peekId), ''], toFields(peekId, change), []);
     if (done) this.#notices.emit({ kind: 'outbound', roomId });
     return done;
   }
 
   async remove(roomId: string, peekId: string): Promise<void> {
     await this.#indexes.removing([this.#entry(roomId)]);
-    const removed = await this.#redis.run(scripts.outboundRemove, [roomKeys(roomId).outbound], [peekId]);
-    if (Number(removed) === 1) this.#notices.emit({ kind: 'outbound', roomId });
+    const removed = await this.#change(roomId, [field('phase', peekId), ''], [], fieldsOf(peekId));
+    if (removed) this.#notices.emit({ kind: 'outbound', roomId });
+  }
+
+  /** If the room has this field with this value (`''`: any). */
+  async #change(
+    roomId: string,
+    [name, value]: readonly [field: string, value: string],
+    set: readonly string[],
+    unset: readonly string[],
+  ): Promise<boolean> {
+    const values = [name, value, set.length, ...set, ...unset];
+    return Number(await this.#redis.run(scripts.hashChange, [roomKeys(roomId).outbound], values)) === 1;
   }
 
   #entry(roomId: string): IndexEntry {
@@ -66,22 +104,37 @@ export class RedisOutboundPeeks implements OutboundPeekStore {
   }
 }
 
-function toFields(peek: Partial<OutboundPeek>): string[] {
-  const { roomId: _, candidates, ...plain } = peek;
-  const fields = Object.entries(plain).flatMap(([field, value]) => [field, String(value)]);
-  if (candidates !== undefined) fields.push('candidates', JSON.stringify(candidates));
-  return fields;
+function byAge(a: OutboundPeek, b: OutboundPeek): number {
+  return a.begunAt - b.begunAt || (a.peekId < b.peekId ? -1 : 1);
 }
 
-function toPeek(roomId: string, fields: Map<string, string>): OutboundPeek {
+function field(name: (typeof FIELDS)[number], peekId: string): string {
+  return `${name}/${peekId}`;
+}
+
+function fieldsOf(peekId: string): string[] {
+  return FIELDS.map((name) => field(name, peekId));
+}
+
+function toFields(peekId: string, peek: Partial<OutboundPeek>): string[] {
+  return FIELDS.flatMap((name) => {
+    const value = peek[name];
+    if (value === undefined) return [];
+    return [field(name, peekId), name === 'candidates' ? JSON.stringify(value) : String(value)];
+  });
+}
+
+function toPeek(roomId: string, peekId: string, fields: Map<string, string>): OutboundPeek {
   return {
     roomId,
+    peekId,
     server: asText(fields.get('server')),
-    peekId: asText(fields.get('peekId')),
     candidates: JSON.parse(asText(fields.get('candidates'))) as string[],
     renewalIntervalMs: Number(fields.get('renewalIntervalMs')),
     renewAt: Number(fields.get('renewAt')),
     heardAt: Number(fields.get('heardAt')),
+    begunAt: Number(fields.get('begunAt')),
+    how: asText(fields.get('how')) as OutboundPeek['how'],
     phase: fields.get('phase') === 'ending' ? 'ending' : 'live',
   };
 }

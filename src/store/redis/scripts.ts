@@ -30,7 +30,6 @@ export const scripts = {
   inboundRemove: script('inbound-remove'),
   inboundAdvance: script('inbound-advance'),
   inboundOfRoom: script('inbound-of-room'),
-  outboundRemove: script('outbound-remove'),
   leaseAcquire: script('lease-acquire'),
   leaseRelease: script('lease-release'),
   indexTouch: script('index-touch'),

@@ -4,12 +4,14 @@ import type { Database } from './database.ts';
 
 interface PeekRow {
   room_id: string;
-  server: string;
   peek_id: string;
+  server: string;
   candidates: string;
   renewal_interval_ms: number;
   renew_at: number;
   heard_at: number;
+  begun_at: number;
+  how: OutboundPeek['how'];
   phase: OutboundPeek['phase'];
 }
 
@@ -22,27 +24,43 @@ export class SqliteOutboundPeeks implements OutboundPeekStore {
     this.#notices = notices;
   }
 
-  async put(peek: OutboundPeek): Promise<void> {
-    this.#db.write(() => this.#save(peek));
-    this.#notices.emit({ kind: 'outbound', roomId: peek.roomId });
+  async put(
+    peek: OutboundPeek,
+    over?: { readonly peekId: string; readonly becomes: 'ending' | 'forgotten' },
+  ): Promise<boolean> {
+    const { roomId } = peek;
+    const done = this.#db.write(() => {
+      if (over !== undefined) {
+        const old = this.#peek(roomId, over.peekId);
+        if (old?.phase !== 'live') return false;
+        if (over.becomes === 'forgotten') this.#delete(roomId, over.peekId);
+        else this.#save({ ...old, phase: 'ending' });
+      }
+      this.#save(peek);
+      return true;
+    });
+    if (done) this.#notices.emit({ kind: 'outbound', roomId });
+    return done;
   }
 
-  async get(roomId: string): Promise<OutboundPeek | null> {
-    return this.#db.read(() => this.#peek(roomId));
+  async ofRoom(roomId: string): Promise<OutboundPeek[]> {
+    const sql = 'SELECT * FROM outbound_peeks WHERE room_id = ? ORDER BY begun_at, peek_id';
+    return this.#db.read(() => this.#db.all<PeekRow>(sql, roomId)).map(toPeek);
   }
 
   async all(): Promise<OutboundPeek[]> {
-    return this.#db.read(() => this.#db.all<PeekRow>('SELECT * FROM outbound_peeks')).map(toPeek);
+    const sql = 'SELECT * FROM outbound_peeks ORDER BY begun_at, peek_id';
+    return this.#db.read(() => this.#db.all<PeekRow>(sql)).map(toPeek);
   }
 
   async update(
     roomId: string,
     peekId: string,
-    change: Partial<Omit<OutboundPeek, 'roomId'>>,
+    change: Partial<Omit<OutboundPeek, 'roomId' | 'peekId'>>,
   ): Promise<boolean> {
     const done = this.#db.write(() => {
-      const peek = this.#peek(roomId);
-      if (peek === null || peek.peekId !== peekId) return false;
+      const peek = this.#peek(roomId, peekId);
+      if (peek === null) return false;
       this.#save({ ...peek, ...change });
       return true;
     });
@@ -51,28 +69,34 @@ export class SqliteOutboundPeeks implements OutboundPeekStore {
   }
 
   async remove(roomId: string, peekId: string): Promise<void> {
-    const sql = 'DELETE FROM outbound_peeks WHERE room_id = ? AND peek_id = ?';
-    const removed = this.#db.write(() => this.#db.run(sql, roomId, peekId));
+    const removed = this.#db.write(() => this.#delete(roomId, peekId));
     if (removed > 0) this.#notices.emit({ kind: 'outbound', roomId });
   }
 
-  #peek(roomId: string): OutboundPeek | null {
-    const row = this.#db.get<PeekRow>('SELECT * FROM outbound_peeks WHERE room_id = ?', roomId);
+  #peek(roomId: string, peekId: string): OutboundPeek | null {
+    const sql = 'SELECT * FROM outbound_peeks WHERE room_id = ? AND peek_id = ?';
+    const row = this.#db.get<PeekRow>(sql, roomId, peekId);
     return row === undefined ? null : toPeek(row);
+  }
+
+  #delete(roomId: string, peekId: string): number {
+    return this.#db.run('DELETE FROM outbound_peeks WHERE room_id = ? AND peek_id = ?', roomId, peekId);
   }
 
   #save(peek: OutboundPeek): void {
     this.#db.run(
       `INSERT OR REPLACE INTO outbound_peeks
-         (room_id, server, peek_id, candidates, renewal_interval_ms, renew_at, heard_at, phase)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+         (room_id, peek_id, server, candidates, renewal_interval_ms, renew_at, heard_at, begun_at, how, phase)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       peek.roomId,
-      peek.server,
       peek.peekId,
+      peek.server,
       JSON.stringify(peek.candidates),
       peek.renewalIntervalMs,
       peek.renewAt,
       peek.heardAt,
+      peek.begunAt,
+      peek.how,
       peek.phase,
     );
   }
@@ -87,6 +111,8 @@ function toPeek(row: PeekRow): OutboundPeek {
     renewalIntervalMs: row.renewal_interval_ms,
     renewAt: row.renew_at,
     heardAt: row.heard_at,
+    begunAt: row.begun_at,
+    how: row.how,
     phase: row.phase,
   };
 }

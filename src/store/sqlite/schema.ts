@@ -103,14 +103,17 @@ const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE outbound_peeks (
-    room_id TEXT PRIMARY KEY,
-    server TEXT NOT NULL,
+    room_id TEXT NOT NULL,
     peek_id TEXT NOT NULL,
+    server TEXT NOT NULL,
     candidates TEXT NOT NULL,
     renewal_interval_ms INTEGER NOT NULL,
     renew_at INTEGER NOT NULL,
     heard_at INTEGER NOT NULL,
-    phase TEXT NOT NULL
+    begun_at INTEGER NOT NULL,
+    how TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    PRIMARY KEY (room_id, peek_id)
   ) STRICT;
   `,
 ];

@@ -8,39 +8,75 @@ export function outboundPeekConformance(given: Given): void {
   const { peekId } = outboundPeek();
 
   describe('outbound peeks', () => {
-    test('a peek comes back as it was put, and a later one takes its place', async () => {
-      expect(await peeks().get(ROOM)).toBeNull();
-      await peeks().put(outboundPeek());
-      expect(await peeks().get(ROOM)).toEqual(outboundPeek());
-      const second = outboundPeek({ peekId: 'second', candidates: [], phase: 'ending' });
-      await peeks().put(second);
-      expect(await peeks().all()).toEqual([second]);
+    test('a peek comes back as it was put, and a later one of the same ID takes its place', async () => {
+      expect(await peeks().ofRoom(ROOM)).toEqual([]);
+      expect(await peeks().put(outboundPeek())).toBe(true);
+      expect(await peeks().ofRoom(ROOM)).toEqual([outboundPeek()]);
+      const again = outboundPeek({ server: 'b', candidates: [], phase: 'ending', how: 'get' });
+      await peeks().put(again);
+      expect(await peeks().all()).toEqual([again]);
       expect(await given.store.size()).toBe(1);
+    });
+
+    test('a room has several, the oldest first', async () => {
+      const [first, second] = [outboundPeek(), outboundPeek({ peekId: 'second', begunAt: 900 })];
+      const elsewhere = outboundPeek({ roomId: '!other', peekId, begunAt: 1100 });
+      for (const peek of [elsewhere, first, second]) await peeks().put(peek);
+      expect(await peeks().ofRoom(ROOM)).toEqual([second, first]);
+      expect(await peeks().all()).toEqual([second, first, elsewhere]);
+      expect(await given.store.size()).toBe(3);
+    });
+
+    test('a peek in the place of another: that one ends or is forgotten in the same step', async () => {
+      await peeks().put(outboundPeek());
+      const second = outboundPeek({ peekId: 'second', begunAt: 2000 });
+      expect(await peeks().put(second, { peekId, becomes: 'ending' })).toBe(true);
+      expect(await peeks().ofRoom(ROOM)).toEqual([outboundPeek({ phase: 'ending' }), second]);
+      const third = outboundPeek({ peekId: 'third', begunAt: 3000 });
+      expect(await peeks().put(third, { peekId: 'second', becomes: 'forgotten' })).toBe(true);
+      expect(await peeks().ofRoom(ROOM)).toEqual([outboundPeek({ phase: 'ending' }), third]);
+      const renewed = { ...third, renewAt: 9000 };
+      expect(await peeks().put(renewed, { peekId: 'third', becomes: 'forgotten' })).toBe(true);
+      expect((await peeks().ofRoom(ROOM)).at(1)).toEqual(renewed);
+    });
+
+    test('in the place of one that is no longer live: nothing is written', async () => {
+      const late = outboundPeek({ peekId: 'late' });
+      expect(await peeks().put(late, { peekId, becomes: 'ending' })).toBe(false);
+      await peeks().put(outboundPeek({ phase: 'ending' }));
+      expect(await peeks().put(late, { peekId, becomes: 'forgotten' })).toBe(false);
+      expect(await peeks().put(outboundPeek(), { peekId, becomes: 'ending' })).toBe(false);
+      expect(await peeks().all()).toEqual([outboundPeek({ phase: 'ending' })]);
     });
 
     test('a change is made only to the peek that was meant', async () => {
       await peeks().put(outboundPeek());
+      await peeks().put(outboundPeek({ peekId: 'second', begunAt: 2000 }));
       expect(await peeks().update(ROOM, 'other', { phase: 'ending' })).toBe(false);
       expect(await peeks().update('!none', peekId, { phase: 'ending' })).toBe(false);
       expect(await peeks().update(ROOM, peekId, { renewAt: 9, candidates: ['x'] })).toBe(true);
-      expect(await peeks().get(ROOM)).toEqual(outboundPeek({ renewAt: 9, candidates: ['x'] }));
-      expect(await peeks().update(ROOM, peekId, { peekId: 'next', server: 'other.example' })).toBe(true);
-      expect(await peeks().update(ROOM, peekId, { heardAt: 1 })).toBe(false);
-      expect(await peeks().all()).toHaveLength(1);
+      expect(await peeks().ofRoom(ROOM)).toEqual([
+        outboundPeek({ renewAt: 9, candidates: ['x'] }),
+        outboundPeek({ peekId: 'second', begunAt: 2000 }),
+      ]);
     });
 
     test('only the peek that was meant is removed', async () => {
       await peeks().put(outboundPeek());
+      await peeks().put(outboundPeek({ peekId: 'second' }));
       await peeks().remove(ROOM, 'other');
-      expect(await peeks().all()).toHaveLength(1);
+      expect(await peeks().all()).toHaveLength(2);
       await peeks().remove(ROOM, peekId);
-      expect(await peeks().all()).toEqual([]);
+      expect(await peeks().all()).toEqual([outboundPeek({ peekId: 'second' })]);
+      await peeks().remove(ROOM, 'second');
       expect(await given.store.size()).toBe(0);
     });
 
     test('putting, changing and removing give notice of the room', async () => {
       const notice = { kind: 'outbound', roomId: ROOM };
+      const over = { peekId: 'none', becomes: 'ending' } as const;
       expect(await noticesOf(given.store, () => peeks().put(outboundPeek()))).toEqual([notice]);
+      expect(await noticesOf(given.store, () => peeks().put(outboundPeek(), over))).toEqual([]);
       expect(await noticesOf(given.store, () => peeks().update(ROOM, peekId, { heardAt: 2 }))).toEqual([
         notice,
       ]);
@@ -53,7 +89,7 @@ export function outboundPeekConformance(given: Given): void {
         await peeks().put(outboundPeek({ roomId: odd, server: odd, candidates: [odd] }));
       expect((await peeks().all()).map((peek) => peek.roomId).sort()).toEqual([...ODD_STRINGS].sort());
       for (const odd of ODD_STRINGS) {
-        expect(await peeks().get(odd)).toMatchObject({ server: odd, candidates: [odd] });
+        expect(await peeks().ofRoom(odd)).toMatchObject([{ server: odd, candidates: [odd] }]);
         await peeks().remove(odd, peekId);
       }
       expect(await given.store.size()).toBe(0);
@@ -125,10 +161,10 @@ export function storeItselfConformance(given: Given): void {
       const leave = store.subscribe(() => {
         throw new Error('a listener that fails on purpose');
       });
-      const stop = store.subscribe(() => calls.push(store.outboundPeeks.get(ROOM)));
+      const stop = store.subscribe(() => calls.push(store.outboundPeeks.ofRoom(ROOM)));
       await store.outboundPeeks.put(outboundPeek());
       await new Promise((done) => setTimeout(done, 20));
-      expect(await Promise.all(calls)).toEqual([outboundPeek()]);
+      expect(await Promise.all(calls)).toEqual([[outboundPeek()]]);
       leave();
       stop();
       await store.outboundPeeks.put(outboundPeek());

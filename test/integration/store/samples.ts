@@ -75,6 +75,8 @@ export function outboundPeek(more: Partial<OutboundPeek> = {}): OutboundPeek {
     renewalIntervalMs: 3_600_000,
     renewAt: 5000,
     heardAt: 1000,
+    begunAt: 1000,
+    how: 'put',
     phase: 'live',
     ...more,
   };

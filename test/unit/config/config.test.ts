@@ -39,6 +39,7 @@ describe('loadConfig', () => {
       federationAllow: null,
       federationDomains: null,
       trustedProxies: null,
+      serversPerRoom: '1',
       sincelessSync: 'delivered',
       dormantAfter: 600_000,
       expireAfter: 604_800_000,

@@ -207,7 +207,7 @@ describe('sent again', () => {
     await tap.send(transaction([one]));
     house.remoteRoom(room, 'second.test');
     house.remote.refuse(PEER, 'PUT', '/peek/', 404, 'M_UNRECOGNIZED');
-    const peek = await house.store.outboundPeeks.get(room.roomId);
+    const peek = await house.outboundPeek(room.roomId);
     await house.store.outboundPeeks.update(room.roomId, peek?.peekId ?? '', { candidates: ['second.test'] });
     await house.store.logs.setFeed(room.roomId, { needsCatchUp: true });
     await house.outbound.sweep(house.clock.now());

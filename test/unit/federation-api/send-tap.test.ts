@@ -49,7 +49,7 @@ describe('a transaction that is nothing but the relay of a peeked room', () => {
   });
 
   test('or of expired_peeks alone: answered, and the peek is put again', async () => {
-    const peek = await house.store.outboundPeeks.get(room.roomId);
+    const peek = await house.outboundPeek(room.roomId);
     const expired = [{ room_id: room.roomId, peek_id: peek?.peekId ?? '' }, 'odd', { room_id: 1 }];
     expect(await send(transaction([], { expired_peeks: expired }))).toEqual({
       status: 200,
@@ -61,8 +61,8 @@ describe('a transaction that is nothing but the relay of a peeked room', () => {
   });
 
   test('of expired_peeks with the store down: answered, and the process goes on', async () => {
-    const peek = await house.store.outboundPeeks.get(room.roomId);
-    house.store.outboundPeeks.get = () => Promise.reject(new StoreDownError('down'));
+    const peek = await house.outboundPeek(room.roomId);
+    house.store.outboundPeeks.ofRoom = () => Promise.reject(new StoreDownError('down'));
     const expired = Array(500).fill({ room_id: room.roomId, peek_id: peek?.peekId ?? '' });
     expect(await send(transaction([], { expired_peeks: expired }))).toMatchObject({ status: 200 });
     await house.settle();
@@ -94,7 +94,7 @@ describe('a transaction that is nothing but the relay of a peeked room', () => {
   test('is noted as word of the peeked server', async () => {
     await house.settle(HOUR);
     await send(transaction([room.message('one').pdu]));
-    expect((await house.store.outboundPeeks.get(room.roomId))?.heardAt).toBe(house.clock.now());
+    expect((await house.outboundPeek(room.roomId))?.heardAt).toBe(house.clock.now());
   });
 });
 

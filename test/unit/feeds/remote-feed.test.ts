@@ -326,7 +326,7 @@ describe('subscribing', () => {
   test('again, when nothing was missed, changes nothing in the log', async () => {
     const { house, room } = await peeked();
     const before = await house.log(room.roomId);
-    const peek = await house.store.outboundPeeks.get(room.roomId);
+    const peek = await house.outboundPeek(room.roomId);
     await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek?.peekId ?? '' }]);
     expect(await house.log(room.roomId)).toEqual(before);
   });
@@ -337,7 +337,7 @@ describe('subscribing', () => {
     await device.sync();
     room.state('m.room.topic', '', { topic: 'missed' });
     room.messages(100);
-    const peek = await house.store.outboundPeeks.get(room.roomId);
+    const peek = await house.outboundPeek(room.roomId);
     await house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek?.peekId ?? '' }]);
     const section = brief((await device.sync()).peek.get(room.roomId));
     expect(section).toMatchObject({ limited: true });

@@ -12,7 +12,7 @@ async function live(server = PEER) {
   const house = await PeekingHouse.open();
   const room = house.remoteRoom(new RoomBuilder(), server);
   await house.peek(room.roomId, ALICE, [server]);
-  const peek = await house.store.outboundPeeks.get(room.roomId);
+  const peek = await house.outboundPeek(room.roomId);
   if (peek === null) throw new Error('not peeked');
   return { house, room, peek };
 }
@@ -33,7 +33,7 @@ describe('expired_peeks', () => {
 
   test('of rooms that are not peeked through that server ⇒ the store is not even asked', async () => {
     const { house, room, peek } = await live();
-    house.store.outboundPeeks.get = () => Promise.reject(new Error('asked'));
+    house.store.outboundPeeks.ofRoom = () => Promise.reject(new Error('asked'));
     await house.outbound.expired('evil.test', [{ roomId: room.roomId, peekId: peek.peekId }]);
     await house.outbound.expired(
       PEER,
@@ -44,7 +44,7 @@ describe('expired_peeks', () => {
 
   test('with the store down ⇒ no rejection that nobody handles', async () => {
     const { house, room, peek } = await live();
-    house.store.outboundPeeks.get = () => Promise.reject(new StoreDownError('down'));
+    house.store.outboundPeeks.ofRoom = () => Promise.reject(new StoreDownError('down'));
     const said = [{ roomId: room.roomId, peekId: peek.peekId }];
     await expect(house.outbound.expired(PEER, said)).resolves.toBeUndefined();
   });
@@ -63,7 +63,7 @@ describe('slow servers', () => {
     expect(servers(house.remote.sent('PUT'))).toEqual(['tarpit.test', PEER]);
     expect(servers(house.remote.sent('DELETE'))).toEqual(['tarpit.test']);
     expect(house.outbound.peeksThrough(room.roomId, 'tarpit.test')).toBe(false);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ server: PEER });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ server: PEER });
   });
 
   test('nothing but tarpits ⇒ 502 within 45 seconds, and nothing is left', async () => {
@@ -92,6 +92,9 @@ describe('slow servers', () => {
       await house.peek(room.roomId, ALICE, [server]);
     }
     house.remote.on(PEER, 'POST', '/renew', never);
+    for (const { roomId, peekId } of await house.store.outboundPeeks.all()) {
+      await house.store.outboundPeeks.update(roomId, peekId, { heardAt: peek.renewAt });
+    }
     let swept = false;
     const sweep = house.outbound.sweep(peek.renewAt + 1).then(() => {
       swept = true;
@@ -111,7 +114,7 @@ describe('slow servers', () => {
     await house.peeking.unpeek(ALICE, room.roomId);
     await house.settle();
     expect(house.remote.sent('DELETE')).toHaveLength(1);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ phase: 'ending' });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ phase: 'ending' });
     expect(house.outbound.anyThrough(PEER)).toBe(false);
   });
 
@@ -122,7 +125,7 @@ describe('slow servers', () => {
     await house.settle(45_000);
     await expired;
     expect(house.remote.sent('DELETE')).toEqual([]);
-    expect(await house.store.outboundPeeks.get(peek.roomId)).toMatchObject({
+    expect(await house.outboundPeek(peek.roomId)).toMatchObject({
       phase: 'live',
       renewAt: house.clock.now() + MINUTE,
     });
@@ -134,7 +137,7 @@ describe('a peek without a log, as a crash leaves it', () => {
     const { house, room, peek } = await live();
     await house.store.logs.drop(room.roomId);
     await house.outbound.sweep(house.clock.now() + MINUTE - 1);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ phase: 'live' });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ phase: 'live' });
     await house.outbound.sweep(house.clock.now() + MINUTE);
     await house.settle();
     expect(house.remote.sent('DELETE')).toEqual([
@@ -158,7 +161,7 @@ describe('Dendrite', () => {
     const ids = idsOf(house);
     expect([ids.length, new Set(ids).size]).toEqual([2, 2]);
     expect(house.remote.sent('POST')).toEqual([]);
-    const now = (await house.store.outboundPeeks.get(room.roomId)) as OutboundPeek;
+    const now = (await house.outboundPeek(room.roomId)) as OutboundPeek;
     expect(now).toMatchObject({ phase: 'live', peekId: ids[1] });
   });
 

@@ -20,8 +20,15 @@ async function live() {
   const house = await PeekingHouse.open();
   const room = house.remoteRoom(new RoomBuilder());
   await house.peek(room.roomId);
-  const peek = await house.store.outboundPeeks.get(room.roomId);
+  const peek = await house.outboundPeek(room.roomId);
   if (peek === null) throw new Error('not peeked');
+  return { house, room, peek };
+}
+
+/** A peek through whom events come all the time. */
+async function busy() {
+  const { house, room, peek } = await live();
+  await house.store.outboundPeeks.update(room.roomId, peek.peekId, { heardAt: peek.renewAt });
   return { house, room, peek };
 }
 
@@ -42,7 +49,7 @@ describe('candidates', () => {
       'second.test',
       'third.test',
     ]);
-    const peek = await house.store.outboundPeeks.get(room.roomId);
+    const peek = await house.outboundPeek(room.roomId);
     expect(peek).toMatchObject({ server: 'third.test', phase: 'live' });
     expect(peek?.peekId).toMatch(/^[0-9A-Za-z]{8}$/);
     expect(house.outbound.peeksThrough(room.roomId, 'third.test')).toBe(true);
@@ -122,7 +129,7 @@ describe('precedence of refusals', () => {
     house.remote.on('bad.test', 'DELETE', '/peek/', {});
     await house.outbound.subscribe(room.roomId, ['bad.test', 'good.test']);
     expect(house.remote.sent('DELETE').map((sent) => sent.split(' ')[0])).toEqual(['bad.test']);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ server: 'good.test' });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ server: 'good.test' });
   });
 });
 
@@ -141,7 +148,7 @@ describe('the last device is gone', () => {
     const { house, room } = await live();
     house.remote.on(PEER, 'DELETE', '/peek/', new RemoteUnreachable('down'));
     await house.peeking.unpeek(ALICE, room.roomId);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ phase: 'ending' });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ phase: 'ending' });
     house.remote.on(PEER, 'DELETE', '/peek/', {});
     await house.outbound.sweep(house.clock.now());
     expect(await house.store.outboundPeeks.all()).toEqual([]);
@@ -158,7 +165,7 @@ describe('the last device is gone', () => {
 
 describe('renewal', () => {
   test('comes before the interval ends, and not earlier than needed', async () => {
-    const { house } = await live();
+    const { house } = await busy();
     await house.outbound.sweep(house.clock.now() + 40 * MINUTE);
     expect(house.remote.sent('POST')).toEqual([]);
     await house.outbound.sweep(house.clock.now() + 45 * MINUTE);
@@ -170,7 +177,7 @@ describe('renewal', () => {
     [404, 'M_UNRECOGNIZED'],
     [405, null],
   ] as const)('on %s %s the same PUT is sent again', async (status, errcode) => {
-    const { house, peek } = await live();
+    const { house, peek } = await busy();
     house.remote.refuse(PEER, 'POST', '/renew', status, errcode);
     await house.outbound.sweep(peek.renewAt);
     expect(house.remote.sent('PUT')).toEqual(
@@ -179,7 +186,7 @@ describe('renewal', () => {
   });
 
   test('that fails is tried again after a minute; the room stays readable', async () => {
-    const { house, peek } = await live();
+    const { house, peek } = await busy();
     house.remote.on(PEER, 'POST', '/renew', new RemoteUnreachable('down'));
     await house.outbound.sweep(peek.renewAt);
     await house.outbound.sweep(peek.renewAt + 30_000);
@@ -200,7 +207,7 @@ describe('renewal', () => {
     const { head } = await house.log(room.roomId);
     room.message('meanwhile');
     await house.outbound.sweep(house.clock.now() + HOUR);
-    expect(await house.store.outboundPeeks.get(room.roomId)).toMatchObject({ server: 'other.test' });
+    expect(await house.outboundPeek(room.roomId)).toMatchObject({ server: 'other.test' });
     expect(await house.store.logs.read(room.roomId, head, 10)).toHaveLength(1);
   });
 
@@ -209,10 +216,10 @@ describe('renewal', () => {
     [90_000, 90_000],
     [1e12, HOUR],
   ])('an interval of %s ms is taken as %s', async (interval, taken) => {
-    const { house, peek } = await live();
+    const { house, peek } = await busy();
     house.remote.on(PEER, 'POST', '/renew', { renewal_interval: interval });
     await house.outbound.sweep(peek.renewAt);
-    expect(await house.store.outboundPeeks.get(peek.roomId)).toMatchObject({
+    expect(await house.outboundPeek(peek.roomId)).toMatchObject({
       renewalIntervalMs: taken,
       renewAt: peek.renewAt + taken * 0.75,
     });

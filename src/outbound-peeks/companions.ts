@@ -1,0 +1,109 @@
+import type { PeekAnswer } from '../feeds/peek-answer.ts';
+import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import { stateSlot } from '../rooms/log-entries.ts';
+import type { OutboundPeek, Store } from '../store/store.ts';
+import { NobodyLetsUs } from './candidates.ts';
+import type { Patience } from './patience.ts';
+import type { Standing } from './standing.ts';
+import type { Subscriber } from './subscriber.ts';
+
+export interface CompanionsDeps {
+  readonly store: Store;
+  readonly feed: RemoteFeed;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Through how many servers each room is peeked: with 1 there are no companions. */
+  readonly serversPerRoom: number;
+}
+
+interface Parts {
+  readonly subscriber: Subscriber;
+  readonly standing: Standing;
+  readonly patience: Patience;
+}
+
+/**
+ * The second server that a room is peeked through. It adds the events that the first one withholds; the state is
+ * the first one's word, with which the second one's is compared each time that it is asked.
+ */
+export class Companions {
+  readonly #deps: CompanionsDeps;
+  readonly #parts: Parts;
+
+  constructor(deps: CompanionsDeps, parts: Parts) {
+    this.#deps = deps;
+    this.#parts = parts;
+  }
+
+  /** Sees to it that the room has as many servers as it should. */
+  async complete(roomId: string, now: number, servers: () => Promise<string[]>): Promise<void> {
+    const { store, serversPerRoom } = this.#deps;
+    const { patience } = this.#parts;
+    if (serversPerRoom < 2 || !patience.mayTry(keyOf(roomId), now)) return;
+    const held = await store.outboundPeeks.ofRoom(roomId);
+    const live = held.filter(({ phase }) => phase === 'live').map(({ server }) => server);
+    if (live.length === 0 || live.length >= serversPerRoom) return;
+    const others = (await servers()).filter((server) => !live.includes(server));
+    if (others.length === 0 || !(await this.#ask(roomId, others, null))) patience.failed(keyOf(roomId), now);
+    else patience.succeeded(keyOf(roomId));
+  }
+
+  /** Asks the companion for the whole room again, and compares. */
+  async renew(peek: OutboundPeek, now: number): Promise<void> {
+    const { store } = this.#deps;
+    const { roomId, server, peekId } = peek;
+    if (!this.#parts.patience.mayTry(keyOf(roomId), now)) return;
+    if (await this.#ask(roomId, [server], peek)) return;
+    this.#parts.standing.failed(server, now);
+    const again = this.#parts.patience.failed(keyOf(roomId), now);
+    await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
+  }
+
+  async #ask(roomId: string, servers: readonly string[], held: OutboundPeek | null): Promise<boolean> {
+    const { feed, logger } = this.#deps;
+    try {
+      const { server, answer } = await this.#parts.subscriber.obtain(roomId, servers, held);
+      await this.#compare(roomId, server, answer);
+      const events = answer.recent.map(({ pdu }) => pdu);
+      await feed.ingest(roomId, server, events);
+      return true;
+    } catch (error) {
+      if (!(error instanceof NobodyLetsUs || error instanceof PeekAnswerUnusable)) throw error;
+      logger.info(
+        { room: roomId, reason: error.message },
+        'the room has no second server to be peeked through just now',
+      );
+      return false;
+    }
+  }
+
+  /** What is under way at this moment counts as a difference too: a few that do not last mean nothing. */
+  async #compare(roomId: string, server: string, answer: PeekAnswer): Promise<void> {
+    const { store, logger, metrics } = this.#deps;
+    const here = new Map<string, string>();
+    for (const { type, stateKey, eventId } of await store.replicas.state(roomId)) {
+      here.set(stateSlot(type, stateKey ?? ''), eventId);
+    }
+    let differing = 0;
+    for (const { pdu, eventId } of answer.state) {
+      const slot = stateSlot(pdu.type, String(pdu.state_key));
+      if (here.get(slot) !== eventId) differing++;
+      here.delete(slot);
+    }
+    differing += here.size;
+    metrics.stateComparisons.inc({ outcome: differing === 0 ? 'same' : 'differing' });
+    if (differing === 0) return;
+    metrics.stateDifferences.inc(differing);
+    logger.warn(
+      { room: roomId, server, differing },
+      'the two servers that the room is peeked through do not agree on its state',
+    );
+  }
+}
+
+function keyOf(roomId: string): string {
+  return `second ${roomId}`;
+}
