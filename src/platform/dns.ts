@@ -28,6 +28,8 @@ export interface DnsOptions {
   /** `address` or `address:port` of the name servers. Default: those of the system. */
   readonly servers?: readonly string[];
   readonly hostsFile?: string;
+  /** For one try of one name server, of which there are two. Default: 2.5 s. */
+  readonly timeoutMs?: number;
   readonly clock?: Clock;
 }
 
@@ -43,7 +45,7 @@ const NO_SUCH_NAME: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA', 'EBA
  */
 export function systemDns(options: DnsOptions = {}): Dns {
   const hosts = new HostsFile(options.hostsFile);
-  const resolver = freshResolver(options.clock ?? systemClock, options.servers);
+  const resolver = freshResolver(options);
   return {
     async lookup(host) {
       const name = host.replace(/\.$/, '').toLowerCase();
@@ -74,13 +76,13 @@ export function systemDns(options: DnsOptions = {}): Dns {
 /** RFC 6761: never a question for the DNS. */
 const LOOPBACK: ResolvedAddress[] = ['127.0.0.1', '::1'].map(asResolved);
 
-function freshResolver(clock: Clock, servers: readonly string[] | undefined): () => Resolver {
+function freshResolver({ clock = systemClock, servers, timeoutMs = TIMEOUT_MS }: DnsOptions): () => Resolver {
   let resolver: Resolver | null = null;
   let madeAt = 0;
   return () => {
     const now = clock.now();
     if (resolver === null || Math.abs(now - madeAt) > SERVERS_LIFETIME_MS) {
-      resolver = new Resolver({ timeout: TIMEOUT_MS, maxTimeout: TIMEOUT_MS, tries: 2 });
+      resolver = new Resolver({ timeout: timeoutMs, maxTimeout: timeoutMs, tries: 2 });
       if (servers !== undefined) resolver.setServers(servers);
       madeAt = now;
     }
