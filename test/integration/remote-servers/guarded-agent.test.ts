@@ -183,23 +183,26 @@ describe('addresses', () => {
     '[2002:7f00:1::]',
     'localhost.',
     '127.0.0.1.nip.io',
-  ])('well-known → %s ⇒ no connection, with a port or without', async (delegate) => {
-    const server = await peer(good);
-    addresses.set('localhost.', ['127.0.0.1']).set('127.0.0.1.nip.io', ['127.0.0.1']);
-    const guarded = agent({ allow: '' });
-    for (const to of [delegate, `${delegate}:${server.port}`]) {
-      const wellKnown = { delegate: async () => to };
-      const srv = new SrvTargets({ dns, clock: systemClock, random: systemRandom });
-      const resolver = new ServerResolver({ wellKnown, srv });
-      const routes = await resolver.resolve('evil.example');
-      expect(routes.length).toBe(1);
-      for (const route of routes) {
-        const error = await failure(guarded.request(route, get));
-        expect(error.message, to).toMatch(/no address that may be connected to/);
+  ])(
+    'well-known → 127.0.0.1, [::1], [::ffff:127.0.0.1], 0.0.0.0, 169.254.169.254, 2130706433, 0x7f.1, [64:ff9b::7f00:1], [2002:7f00:1::], localhost., nip.io name ⇒ no connection, with a port or without: %s',
+    async (delegate) => {
+      const server = await peer(good);
+      addresses.set('localhost.', ['127.0.0.1']).set('127.0.0.1.nip.io', ['127.0.0.1']);
+      const guarded = agent({ allow: '' });
+      for (const to of [delegate, `${delegate}:${server.port}`]) {
+        const wellKnown = { delegate: async () => to };
+        const srv = new SrvTargets({ dns, clock: systemClock, random: systemRandom });
+        const resolver = new ServerResolver({ wellKnown, srv });
+        const routes = await resolver.resolve('evil.example');
+        expect(routes.length).toBe(1);
+        for (const route of routes) {
+          const error = await failure(guarded.request(route, get));
+          expect(error.message, to).toMatch(/no address that may be connected to/);
+        }
       }
-    }
-    expect(server.connections()).toBe(0);
-  });
+      expect(server.connections()).toBe(0);
+    },
+  );
 
   test('of several addresses only those that are permitted are connected to', async () => {
     const server = await peer(good);
