@@ -236,7 +236,7 @@ export class OutboundPeeks {
       const peek = (await this.#live(roomId)).find((held) => held.peekId === peekId);
       if (peek?.server !== server) return;
       this.#expiredAt.set(roomId, clock.now());
-      await this.#tend(roomId, () => this.#upkeep.putAgain(peek));
+      await this.#tend(roomId, () => this.#upkeep.expired(peek));
     } catch (error) {
       logger.warn({ room: roomId, server, reason: String(error) }, 'an expired peek could not be put again');
     }

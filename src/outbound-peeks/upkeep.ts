@@ -71,7 +71,7 @@ export class Upkeep {
       return;
     }
     if (log.feed === 'remote' && log.needsCatchUp) {
-      if (patience.mayTry(roomId, now)) await this.putAgain(first);
+      if (patience.mayTry(roomId, now)) await this.#putAgain(first);
       return;
     }
     for (const peek of live) await this.#keepUp(peek, log, now, toAsk.has(peek.peekId));
@@ -89,13 +89,19 @@ export class Upkeep {
     if (lost && others.length > 0) return this.letGo(peek);
     const due = peek.renewAt <= now;
     const stale = isSilent(peek, now) || (due && peek.how !== 'put');
-    if (others.some((other) => other.begunAt < peek.begunAt)) {
+    if (isCompanion(peek, others)) {
       if (due || stale) return companions.renew(peek, now);
     } else if ((lost || stale) && log.feed === 'remote') {
-      if (patience.mayTry(roomId, now)) await this.putAgain(peek);
+      if (patience.mayTry(roomId, now)) await this.#putAgain(peek);
       return;
     }
     if ((due && patience.mayTry(roomId, now)) || ask) await this.#renew(peek, now, due);
+  }
+
+  /** Its server says that the peek has ended there. */
+  async expired(peek: OutboundPeek): Promise<void> {
+    if (!isCompanion(peek, await this.#others(peek))) return this.#putAgain(peek);
+    await this.#parts.companions.renew(peek, this.#deps.clock.now());
   }
 
   /** The `DELETE` is sent at once, and nobody waits for it. */
@@ -123,7 +129,7 @@ export class Upkeep {
       const limited = error instanceof RemoteRefusal && error.status === 429;
       if (error instanceof RemoteRefusal && error.status < 500 && !limited) {
         standing.heard(server);
-        return this.putAgain(peek);
+        return this.#putAgain(peek);
       }
       if (!limited) standing.failed(server, now);
       logger.warn(
@@ -132,7 +138,7 @@ export class Upkeep {
       );
       if (!due) return;
       if (!limited && (await this.#servers(peek)).some((other) => other !== server))
-        return this.putAgain(peek);
+        return this.#putAgain(peek);
       const again = limited ? now + waitOf(error) : patience.failed(roomId, now);
       await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
     }
@@ -161,7 +167,7 @@ export class Upkeep {
    * Asks for the whole room again: at the same server, or else at another candidate, or else at a server of the
    * room's members. Meanwhile the room is read from what we have.
    */
-  async putAgain(peek: OutboundPeek): Promise<void> {
+  async #putAgain(peek: OutboundPeek): Promise<void> {
     const { store, clock, logger, metrics } = this.#deps;
     const { subscriber, standing, patience } = this.#parts;
     const { roomId, server, peekId } = peek;
@@ -206,6 +212,11 @@ export class Upkeep {
     const peeks = await this.#deps.store.outboundPeeks.ofRoom(roomId);
     return peeks.filter((peek) => peek.phase === 'live' && peek.peekId !== peekId);
   }
+}
+
+/** Whether it is the second of the peeks on its room. */
+function isCompanion(peek: OutboundPeek, others: readonly OutboundPeek[]): boolean {
+  return others.some((other) => other.begunAt < peek.begunAt);
 }
 
 function waitOf(error: unknown): number {

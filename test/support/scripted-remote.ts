@@ -21,6 +21,8 @@ export class ScriptedRemote implements RemoteServers {
   readonly calls: RemoteCall[] = [];
   /** Server → what it says it runs. The others say nothing. */
   readonly runs = new Map<string, string>();
+  /** Servers to which a request has failed a moment ago. */
+  readonly leftInPeace = new Set<string>();
   readonly #answers: { server: string; method: string; part: string; answer: Answer }[] = [];
 
   /** What `server` answers to this method on paths that contain `part`. The newest word counts. */
@@ -54,7 +56,7 @@ export class ScriptedRemote implements RemoteServers {
     return name === undefined ? null : { name, version: '1' };
   }
 
-  availableIn(): number {
-    return 0;
+  availableIn(server: string): number {
+    return this.leftInPeace.has(server) ? 30_000 : 0;
   }
 }
