@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Json } from '../matrix/json.ts';
+import { HOLDS_EVENTS } from '../matrix/json-scan.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
@@ -128,7 +129,7 @@ export class SendTap {
   /** The transaction and who really sent it; null when the homeserver has to judge it. */
   async #read(req: IncomingMessage, body: Buffer): Promise<Pick<Received, 'origin' | 'transaction'> | null> {
     try {
-      const signed = toSigned(req, body, { maxValues: MOST_VALUES });
+      const signed = toSigned(req, body, { ...HOLDS_EVENTS, maxValues: MOST_VALUES });
       const transaction = readTransaction(signed.content as Json | undefined);
       if (transaction === null) return null;
       return { origin: await this.#deps.authenticate(signed), transaction };

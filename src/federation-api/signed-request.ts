@@ -27,7 +27,7 @@ export function toSigned(req: IncomingMessage, body: Uint8Array, limits: JsonLim
     method: req.method ?? '',
     rawUrl: rawTarget(req),
     authorizationHeaders: authorizationHeaders(req),
-    content: body.length === 0 ? undefined : parseObject(body, limits),
+    ...(body.length === 0 ? { content: undefined } : { content: parseObject(body, limits), bytes: body }),
   };
 }
 

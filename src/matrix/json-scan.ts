@@ -9,7 +9,15 @@ export interface JsonLimits {
   readonly maxValues?: number;
   /** Only what canonical JSON knows: integers within ±(2^53−1), no fraction, no exponent, no `-0`. */
   readonly strictNumbers?: boolean;
+  /** Numbers of any length and size; what is beyond a double becomes `Infinity`. */
+  readonly anyNumbers?: boolean;
 }
+
+/**
+ * For what holds events of others, a transaction or an answer: what is wrong with one of them costs that one.
+ * Whoever looks at an event checks its own depth and numbers; nothing is to recurse into it before.
+ */
+export const HOLDS_EVENTS: JsonLimits = { maxDepth: 100_000, anyNumbers: true };
 
 /**
  * How many names and values a text may hold by default. Each takes up to a hundred bytes once it is parsed, where
@@ -57,7 +65,7 @@ export function checkJson(bytes: Uint8Array, limits: JsonLimits = {}): void {
       at++;
     } else if (byte === MINUS || isDigit(byte)) {
       const stop = endOfNumber(bytes, at);
-      checkNumber(bytes, at, stop, strict);
+      if (limits.anyNumbers !== true) checkNumber(bytes, at, stop, strict);
       at = stop;
     } else {
       at++;

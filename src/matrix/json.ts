@@ -20,6 +20,8 @@ export class JsonError extends Error {
 
 /** How deep JSON may nest by default. Events in use stay far below; code that recurses stays safe. */
 export const MAX_JSON_DEPTH = 100;
+/** What we sign or verify around events is a few levels deeper than they may be. */
+export const MAX_ENVELOPE_DEPTH = MAX_JSON_DEPTH + 10;
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,7 +1,7 @@
 import { decodeBase64, encodeBase64 } from './base64.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { isServerName } from './ids.ts';
-import type { Json, JsonObject } from './json.ts';
+import { type Json, type JsonObject, MAX_ENVELOPE_DEPTH } from './json.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /** The parameters of an `Authorization: X-Matrix` header. */
@@ -83,7 +83,18 @@ export function requestToVerify(request: SignedRequest): string {
   const signed: JsonObject = { method, uri, origin, destination };
   if (content !== undefined) signed.content = content;
   // A transaction may carry events of room versions that allow floats.
-  return canonicalJson(signed, { allowFloats: true });
+  return canonicalJson(signed, { allowFloats: true, maxDepth: MAX_ENVELOPE_DEPTH });
+}
+
+/**
+ * The same where the content is canonical JSON as it came, as most homeservers send it: it need not be written
+ * anew, and may hold what JSON that was parsed does not (`1.0`, integers beyond 2^53, any nesting). A signature
+ * over these bytes is one over this content, whatever else a parser would make of it.
+ */
+export function requestAsSent(request: Omit<SignedRequest, 'content'>, content: Uint8Array): Uint8Array {
+  const { method, uri, origin, destination } = request;
+  const rest = canonicalJson({ method, uri, origin, destination });
+  return Buffer.concat([Buffer.from('{"content":'), content, Buffer.from(`,${rest.slice(1)}`)]);
 }
 
 function readParameters(header: string, start: number): Map<string, string> {

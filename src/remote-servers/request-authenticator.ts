@@ -1,7 +1,14 @@
 import { decodeBase64 } from '../matrix/base64.ts';
 import { verifySignature } from '../matrix/ed25519.ts';
 import { JsonError, type JsonObject } from '../matrix/json.ts';
-import { parseXMatrix, requestToVerify, type XMatrix, XMatrixError } from '../matrix/x-matrix.ts';
+import {
+  parseXMatrix,
+  requestAsSent,
+  requestToVerify,
+  type SignedRequest,
+  type XMatrix,
+  XMatrixError,
+} from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import type { FederationDomains } from './federation-domains.ts';
@@ -18,6 +25,8 @@ export interface ReceivedRequest {
   readonly authorizationHeaders: readonly string[];
   /** The parsed body; undefined where there is none. */
   readonly content: JsonObject | undefined;
+  /** The bytes that `content` came in, where they may be what was signed. */
+  readonly bytes?: Uint8Array;
 }
 
 export interface RequestAuthenticatorDeps {
@@ -50,9 +59,13 @@ export class RequestAuthenticator {
       throw unauthorized('The request is for another server');
     }
     if (!this.#deps.domains.allows(origin)) throw unauthorized(`No federation with ${origin}`);
-    const signed = this.#signedBytes(request, origin);
+    const { method, rawUrl: uri, content, bytes } = request;
+    const signed = { method, uri, origin, destination: this.#deps.serverName };
     for (const header of headers) {
-      if (await this.#verifies(header, signed)) return origin;
+      const key = await this.#keyOf(header);
+      if (key === null) continue;
+      if (bytes !== undefined && verifies(key, header, requestAsSent(signed, bytes))) return origin;
+      if (verifies(key, header, canonical(signed, content))) return origin;
     }
     throw unauthorized('The signature could not be verified');
   }
@@ -68,22 +81,22 @@ export class RequestAuthenticator {
     }
   }
 
-  #signedBytes({ method, rawUrl, content }: ReceivedRequest, origin: string): Uint8Array {
-    const signed = { method, uri: rawUrl, origin, destination: this.#deps.serverName };
-    try {
-      return Buffer.from(requestToVerify(content === undefined ? signed : { ...signed, content }));
-    } catch (error) {
-      if (error instanceof JsonError) throw unauthorized('The body is no JSON that can be signed');
-      throw error;
-    }
+  #keyOf({ origin, key }: XMatrix): Promise<Uint8Array | null> {
+    return this.#deps.keyRing.publicKey(origin, key, this.#deps.clock.now(), 'request');
   }
+}
 
-  async #verifies({ origin, key, sig }: XMatrix, signed: Uint8Array): Promise<boolean> {
-    const { clock, keyRing } = this.#deps;
-    const signature = decodeBase64(sig);
-    if (signature === null) return false;
-    const publicKey = await keyRing.publicKey(origin, key, clock.now(), 'request');
-    return publicKey !== null && verifySignature(publicKey, signed, signature);
+function verifies(publicKey: Uint8Array, { sig }: XMatrix, signed: Uint8Array): boolean {
+  const signature = decodeBase64(sig);
+  return signature !== null && verifySignature(publicKey, signed, signature);
+}
+
+function canonical(signed: Omit<SignedRequest, 'content'>, content: JsonObject | undefined): Uint8Array {
+  try {
+    return Buffer.from(requestToVerify(content === undefined ? signed : { ...signed, content }));
+  } catch (error) {
+    if (error instanceof JsonError) throw unauthorized('The body is no JSON that can be signed');
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { canonicalJson } from '../matrix/canonical-json.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
-import { MAX_JSON_VALUES, parseJson } from '../matrix/json-scan.ts';
+import { isObject, type JsonObject, MAX_ENVELOPE_DEPTH } from '../matrix/json.ts';
+import { HOLDS_EVENTS, MAX_JSON_VALUES, parseJson } from '../matrix/json-scan.ts';
 import type { SigningKey } from '../matrix/signing-key.ts';
 import { signRequest } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -136,7 +136,13 @@ export class SignedClient implements RemoteServers {
     }
     const authorization = signRequest({ ...signed, content: body }, signingKey);
     const headers = { ...HEADERS, authorization, 'content-type': 'application/json' };
-    return { method, path, headers, body: canonicalJson(body, { allowFloats: true }), ...limits };
+    return {
+      method,
+      path,
+      headers,
+      body: canonicalJson(body, { allowFloats: true, maxDepth: MAX_ENVELOPE_DEPTH }),
+      ...limits,
+    };
   }
 }
 
@@ -150,10 +156,10 @@ function answerOf(server: string, { status, body }: HttpResponse, maxValues?: nu
   throw new RemoteRefusal(server, status, errcode, json ?? {});
 }
 
-/** Answers may hold events of old room versions, so floats are let through. */
+/** Answers hold events, each of which is checked by whoever uses it. */
 function parsed(body: Buffer, maxValues = MAX_JSON_VALUES): JsonObject | null {
   try {
-    const json = parseJson(body, { maxValues });
+    const json = parseJson(body, { ...HOLDS_EVENTS, maxValues });
     return isObject(json) ? json : null;
   } catch {
     return null;

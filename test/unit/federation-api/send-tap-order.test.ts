@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { canonicalJson } from '../../../src/matrix/canonical-json.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, PEER, type PeekingHouse } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -238,6 +239,17 @@ describe('one bad event costs one event', () => {
       expect(await tap.send(transaction(pdus))).toMatchObject({ status: 200 });
       const held = (await tap.log()).filter((body) => String(body).startsWith(`${bad} `));
       expect(held).toEqual(Array.from({ length: 50 - bad }, (_, i) => `${bad} ${i + bad}`));
+    }
+    expect(tap.forwarded).toEqual([]);
+  });
+
+  test('nested 5 000 deep, or with a number that JSON does not keep ⇒ the others of its transaction are taken', async () => {
+    for (const [i, odd] of ['['.repeat(5000) + ']'.repeat(5000), '1e400', '"\\ud800"'].entries()) {
+      const bad = `{"room_id":"${room.roomId}","type":"m.x","content":${odd}}`;
+      const good = room.message(`good ${i}`).pdu;
+      const content = canonicalJson({ pdus: [good] }).replace('"pdus":[', `"pdus":[${bad},`);
+      expect(await tap.send({}, PEER, { asSent: content })).toMatchObject({ status: 200 });
+      expect((await tap.log()).at(-1)).toBe(`good ${i}`);
     }
     expect(tap.forwarded).toEqual([]);
   });

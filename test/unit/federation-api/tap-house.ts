@@ -6,8 +6,10 @@ import { SendTap } from '../../../src/federation-api/send-tap.ts';
 import { RawForwarder } from '../../../src/forward/raw-forwarder.ts';
 import { TrustedProxies } from '../../../src/forward/trusted-proxies.ts';
 import { createUpstream } from '../../../src/forward/upstream.ts';
+import { encodeBase64 } from '../../../src/matrix/base64.ts';
 import type { Json, JsonObject } from '../../../src/matrix/json.ts';
-import { signRequest } from '../../../src/matrix/x-matrix.ts';
+import type { SigningKey } from '../../../src/matrix/signing-key.ts';
+import { requestAsSent, signRequest } from '../../../src/matrix/x-matrix.ts';
 import { federationDomains } from '../../../src/remote-servers/federation-domains.ts';
 import { RequestAuthenticator } from '../../../src/remote-servers/request-authenticator.ts';
 import { PEER, PeekingHouse } from '../../support/peeking-house.ts';
@@ -28,6 +30,8 @@ export interface SendOptions {
   readonly signedAs?: string;
   /** The body's bytes, where they are not the content's JSON. */
   readonly text?: string;
+  /** Bytes that are sent and signed as they are. */
+  readonly asSent?: string;
   readonly txnId?: string;
   readonly signal?: AbortSignal;
 }
@@ -90,12 +94,17 @@ export class TapHouse {
   /** Sends a transaction, signed as `server` does. */
   async send(content: JsonObject, server = PEER, options: SendOptions = {}): Promise<Answer> {
     const target = `/_matrix/federation/v1/send/${options.txnId ?? `txn${this.#transactions++}`}`;
-    const signed = { method: 'PUT', uri: target, origin: server, destination: 'here.test', content };
-    const authorization = signRequest(signed, keyOf(options.signedAs ?? server));
+    const signed = { method: 'PUT', uri: target, origin: server, destination: 'here.test' };
+    const key = keyOf(options.signedAs ?? server);
+    const { asSent } = options;
+    const authorization =
+      asSent === undefined
+        ? signRequest({ ...signed, content }, key)
+        : signBytes(requestAsSent(signed, Buffer.from(asSent)), server, key);
     const response = await fetch(this.origin + target, {
       method: 'PUT',
       headers: { authorization },
-      body: options.text ?? JSON.stringify(content),
+      body: asSent ?? options.text ?? JSON.stringify(content),
       ...(options.signal && { signal: options.signal }),
     });
     return { status: response.status, body: (await response.json()) as JsonObject };
@@ -109,6 +118,11 @@ export class TapHouse {
       return content.body ?? type;
     });
   }
+}
+
+function signBytes(bytes: Uint8Array, server: string, key: SigningKey): string {
+  const sig = encodeBase64(key.sign(bytes));
+  return `X-Matrix origin="${server}",destination="here.test",key="${key.keyId}",sig="${sig}"`;
 }
 
 async function listen(handle: (req: IncomingMessage, res: ServerResponse) => Promise<void>): Promise<string> {

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { encodeBase64 } from '../../../src/matrix/base64.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import type { SigningKey } from '../../../src/matrix/signing-key.ts';
-import { parseXMatrix, signRequest } from '../../../src/matrix/x-matrix.ts';
+import { parseXMatrix, requestAsSent, requestToVerify, signRequest } from '../../../src/matrix/x-matrix.ts';
 import { MatrixError } from '../../../src/platform/matrix-error.ts';
 import { federationDomains } from '../../../src/remote-servers/federation-domains.ts';
 import {
@@ -177,5 +178,61 @@ describe('401 M_UNAUTHORIZED', () => {
     expect(await refusal(authenticate(request, ['friend.example']))).toBe(REFUSED);
     expect(lookedUp).toEqual([]);
     expect(await authenticate(request, ['friend.example', PEER])).toBe(PEER);
+  });
+});
+
+describe('a body that is canonical JSON as it came', () => {
+  /** Signed over these very bytes, whatever a parser makes of them. */
+  function signedAsSent(text: string, signer = key): string {
+    const request = { method: 'PUT', uri: target, origin: PEER, destination: US };
+    const sig = encodeBase64(signer.sign(requestAsSent(request, Buffer.from(text))));
+    return `X-Matrix origin="${PEER}",destination="${US}",key="${signer.keyId}",sig="${sig}"`;
+  }
+  const received = (text: string, authorization: string) =>
+    authenticate({
+      authorizationHeaders: [authorization],
+      content: JSON.parse(text),
+      bytes: Buffer.from(text),
+    });
+
+  test.each([
+    ['plain', '{"pdus":[]}'],
+    ['with an event nested 5 000 deep', `{"pdus":[${'['.repeat(5000)}${']'.repeat(5000)}]}`],
+    ['with a float as Python writes it', '{"pdus":[{"a":1.0,"b":1e+16}]}'],
+    ['with an integer beyond 2^53', '{"pdus":[{"a":9007199254740993}]}'],
+  ])('%s ⇒ its signer', async (_, text) => {
+    expect(await received(text, signedAsSent(text))).toBe(PEER);
+    expect(lookedUp).toHaveLength(1);
+  });
+
+  test('is what canonical JSON makes of the parsed one', () => {
+    const request = { method: 'PUT', uri: '/a"b', origin: PEER, destination: US };
+    expect(Buffer.from(requestAsSent(request, Buffer.from('{"a":1,"b":"ü"}'))).toString()).toBe(
+      requestToVerify({ ...request, content: { b: 'ü', a: 1 } }),
+    );
+  });
+
+  test('another order and blanks, signed over the canonical form ⇒ its signer', async () => {
+    const text = '{ "b": 1,\n "a": 2 }';
+    expect(await received(text, header({ content: { a: 2, b: 1 } }))).toBe(PEER);
+  });
+
+  test.each([
+    ['changed after signing', '{"pdus":[1]}', '{"pdus":[2]}'],
+    ['that ends what is signed early', '{"pdus":[]}', '{"pdus":[]},"destination":"us.example"'],
+  ])('%s ⇒ 401', async (_, signed, sent) => {
+    const authorization = signedAsSent(signed);
+    const content = { pdus: [2] };
+    const request = authenticate({
+      authorizationHeaders: [authorization],
+      content,
+      bytes: Buffer.from(sent),
+    });
+    expect(await refusal(request)).toBe(REFUSED);
+  });
+
+  test('nested too deep to be written anew, and signed over something else ⇒ 401', async () => {
+    const text = `{"pdus":[${'['.repeat(5000)}${']'.repeat(5000)}]}`;
+    expect(await refusal(received(text, header()))).toBe(REFUSED);
   });
 });

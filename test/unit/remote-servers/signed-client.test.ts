@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { decodeBase64 } from '../../../src/matrix/base64.ts';
 import { verifySignature } from '../../../src/matrix/ed25519.ts';
-import type { JsonObject } from '../../../src/matrix/json.ts';
+import type { Json, JsonObject } from '../../../src/matrix/json.ts';
 import { parseXMatrix, requestToVerify } from '../../../src/matrix/x-matrix.ts';
 import { HttpError, NotConnectedError } from '../../../src/platform/http-client.ts';
 import { createMetrics } from '../../../src/platform/metrics.ts';
@@ -56,6 +56,16 @@ async function outcome(promise: Promise<unknown>): Promise<unknown> {
 }
 
 describe('what is sent', () => {
+  test('an event as deep as any may be, in a transaction', async () => {
+    const content = JSON.parse(`${'['.repeat(98)}1${']'.repeat(98)}`) as Json;
+    await client.request('peer.example', {
+      ...get,
+      method: 'PUT',
+      body: { pdus: [{ type: 'x', content: { content } }] },
+    });
+    expect(https.asked).toHaveLength(1);
+  });
+
   test('the raw target and the JSON that was signed, for that destination, with its Host', async () => {
     const body = { b: 'ü', a: [1, { z: null, y: true }] };
     const path = '/_matrix/federation/v1/peek/!a%3Ab%2F/%21?ver=1&ver=12&x';
@@ -132,11 +142,15 @@ describe('what comes back', () => {
     ['HTML', '<html>'],
     ['an array', '[]'],
     ['nothing', ''],
-    ['nested JSON of depth 5 000', `{"a":${'['.repeat(5000)}${']'.repeat(5000)}}`],
-    ['1e400', '{"a":1e400}'],
+    ['nested JSON of depth 200 000', `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`],
   ])('a 200 with what is no JSON object ⇒ unreachable: %s', async (_, body) => {
     https.answer = () => response(200, body);
     expect(await outcome(client.request('peer.example', get))).toBeInstanceOf(RemoteUnreachable);
+  });
+
+  test('an event nested 5 000 deep, and one with a number beyond all bounds, cost the answer nothing', async () => {
+    https.answer = () => response(200, `{"a":1,"b":${'['.repeat(5000)}${']'.repeat(5000)},"c":1e400}`);
+    expect(await client.request('peer.example', get)).toMatchObject({ a: 1, c: Number.POSITIVE_INFINITY });
   });
 
   test('floats, as events of old room versions hold them, are let through', async () => {
