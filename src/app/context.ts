@@ -93,7 +93,16 @@ export function createContext(
     owner,
     left: (roomId) => void becomingRemote.left(roomId),
   });
-  const remoteFeed = new RemoteFeed({ store, remote, keys, clock, logger, metrics });
+  const memberServers = new MemberServers({ store, clock, serverName });
+  const remoteFeed = new RemoteFeed({
+    store,
+    remote,
+    keys,
+    clock,
+    logger,
+    metrics,
+    otherServers: (roomId) => memberServers.of(roomId),
+  });
   const devicePeeks = new DevicePeeks(store, clock, {
     perDevice: config.maxPerDevice,
     expireAfterMs: config.expireAfter,

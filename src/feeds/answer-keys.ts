@@ -5,8 +5,10 @@ import type { KeyRing } from '../remote-servers/remote-servers.ts';
 
 /** Servers of one answer that are asked for keys, beside those whose keys are known. */
 const MOST_SERVERS = 200;
-/** For all of them together: many servers of an old room no longer exist, and some may be made to be slow. */
+/** For all of an answer together: many servers of an old room no longer exist, and some may be made to be slow. */
 const GATHERED_WITHIN_MS = 20_000;
+/** The same for events of a room that is held, whose later events wait. */
+export const KEYS_OF_EVENTS_WITHIN_MS = 10_000;
 /** A join has two signers, an event of room versions 1 and 2 may have one more. */
 const MOST_SIGNERS = 3;
 /** A server has one key, or two while it changes them; old ones come with them. */
@@ -21,6 +23,7 @@ export async function gatherKeys(
   keys: KeyRing,
   clock: Clock,
   signal?: AbortSignal,
+  withinMs = GATHERED_WITHIN_MS,
 ): Promise<KeyRing> {
   const lookUps: Promise<unknown>[] = [];
   let servers = 0;
@@ -34,7 +37,7 @@ export async function gatherKeys(
   }
   if (lookUps.length > 0) {
     const all = () => Promise.all(lookUps);
-    await withDeadline(clock, GATHERED_WITHIN_MS, signal, all).catch(() => undefined);
+    await withDeadline(clock, withinMs, signal, all).catch(() => undefined);
   }
   const known: KeyRing['known'] = (server, keyId, at, use) => keys.known(server, keyId, at, use);
   return { known, publicKey: async (server, keyId, at, use) => known(server, keyId, at, use) };

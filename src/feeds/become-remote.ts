@@ -2,9 +2,12 @@ import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { pduOf, stateSlot } from '../rooms/log-entries.ts';
 import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
-import { appendRemote, storedEvent } from './append-remote.ts';
-import { hasUnknownAncestors, inGraphOrder } from './gap-filler.ts';
+import { Admission } from './admission.ts';
+import { appendRemote } from './append-remote.ts';
+import { CurrentState, storedEvent } from './current-state.ts';
 import type { PeekAnswer } from './peek-answer.ts';
+import { hasGap } from './reseed.ts';
+import { parentsFirst, RoomGraph } from './room-graph.ts';
 
 /** Entries read at once. */
 const PAGE = 500;
@@ -18,41 +21,29 @@ export async function becomeRemote(
   deps: { readonly store: Store; readonly clock: Clock; readonly metrics: Metrics },
   log: RoomLog,
   answer: PeekAnswer,
-): Promise<RoomLog> {
+): Promise<void> {
   const { store } = deps;
   const { roomId } = log;
   const { begin, state: old } = await heldState(store, log);
-  const all = [
-    ...new Map([...answer.state, ...answer.recent].map((event) => [event.eventId, event])).values(),
-  ];
-  const held = await store.logs.positions(
-    roomId,
-    all.map(({ eventId }) => eventId),
-  );
-  const fresh = inGraphOrder(
-    all.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin),
-  );
-  const recent = new Set(answer.recent.map(({ eventId }) => eventId));
-  const gap = await hasUnknownAncestors(
-    store,
-    log,
-    fresh.filter(({ eventId }) => recent.has(eventId)),
-    answer.rules,
-    recent,
-  );
+  const given = new Map([...answer.state, ...answer.recent].map((event) => [event.eventId, event]));
+  const inLog = await store.logs.positions(roomId, [...given.keys()]);
+  const fresh = [...given.values()]
+    .filter(({ eventId, pdu }) => !inLog.has(eventId) && Number(pdu.depth) > begin)
+    .toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+  const gap = await hasGap(store, roomId, answer, new Set(fresh));
   await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
   const current = new Set(answer.state.map(({ eventId }) => eventId));
-  await appendRemote(deps, log, fresh, answer.rules, { gap, current, old, needsCatchUp: false });
+  const graph = await RoomGraph.of(store, log, answer.rules);
+  const room = { store, roomId, rules: answer.rules };
+  const admission = new Admission(room, CurrentState.of(old), graph, deps.clock.now());
+  for (const event of parentsFirst(fresh, answer.rules)) await admission.take(event, current);
+  await appendRemote(deps, roomId, admission, { gap: gap && fresh.length > 0, needsCatchUp: false });
   // The feed's kind last: a crash before it, and all this is done again.
   await store.logs.setFeed(roomId, { feed: 'remote', needsCatchUp: false });
-  return (await store.logs.get(roomId)) ?? log;
 }
 
 /** The depth of the log's oldest event, and the newest state events that the log holds, by slot. */
-async function heldState(
-  store: Store,
-  log: RoomLog,
-): Promise<{ begin: number; state: Map<string, StoredEvent> }> {
+async function heldState(store: Store, log: RoomLog): Promise<{ begin: number; state: StoredEvent[] }> {
   const state = new Map<string, StoredEvent>();
   let begin = Number.NEGATIVE_INFINITY;
   for (let after = log.tail - 1; ; ) {
@@ -64,7 +55,7 @@ async function heldState(
       state.set(stateSlot(type, stateKey), { eventId, json, type, stateKey });
     }
     const last = page.at(-1);
-    if (last === undefined || page.length < PAGE) return { begin, state };
+    if (last === undefined || page.length < PAGE) return { begin, state: [...state.values()] };
     after = last.position;
   }
 }

@@ -1,95 +1,177 @@
-import type { JsonObject } from '../matrix/json.ts';
+import type { Json, JsonObject } from '../matrix/json.ts';
 import { prevEventIds } from '../matrix/pdu.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
-import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import type { Clock } from '../platform/clock.ts';
+import { withDeadline } from '../platform/deadline.ts';
+import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import { pduOf } from '../rooms/log-entries.ts';
-import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
-import { verifyMany } from '../rooms/verify-many.ts';
-import type { RoomLog, Store } from '../store/store.ts';
+import type { VerifiedEvent } from '../rooms/verify-event.ts';
+import { type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 
 /** The spec's usual cap; some servers send more than was asked for, so the answer is cut as well. */
-const MOST_MISSING = 20;
-const MOST_BYTES = 20 * 65_536 * 2;
+const MOST_AT_ONCE = 20;
+const MOST_BYTES = MOST_AT_ONCE * 65_536 * 2;
+/** A gap that is larger is left, and the state read anew. */
+const MOST_MISSING = 200;
+const MOST_ROUNDS = 12;
+/** Servers that are asked beside the one that sent the events. */
+const MOST_OTHERS = 3;
+const ANSWER_MS = 5_000;
+/** For all of it: the room's other events wait. */
+const WITHIN_MS = 20_000;
+/** The newest events of the log that are named to a server as what we have. */
+const MOST_EARLIEST = 10;
 
-/** What a server has of the events before one that the log does not hold. */
+export interface GapFilling {
+  readonly store: Store;
+  readonly remote: RemoteServers;
+  readonly clock: Clock;
+  /** Servers that may have the events as well, best first. */
+  readonly otherServers: (roomId: string) => Promise<readonly string[]>;
+  /** Gives those of the events that are authentic and of the room. */
+  readonly verify: (events: readonly Json[], signal: AbortSignal) => Promise<VerifiedEvent[]>;
+  /** Told of a server that could not be asked. */
+  readonly failed: (server: string, error: unknown) => void;
+  /** Events that need not be had, beside those of log and replica. */
+  readonly isKnown: (eventId: string) => boolean;
+}
+
+/** What the predecessors of some events come to. */
 export interface Ancestors {
-  /** To be appended, oldest first. */
-  readonly missing: readonly VerifiedEvent[];
-  /** IDs of events from before the log began: known now, and not wanted. */
-  readonly older: readonly string[];
+  /** What servers have of the events that the log lacks, oldest first as far as depths tell. */
+  readonly found: readonly VerifiedEvent[];
+  /** Those of the events, and of `found`, that have a predecessor which nobody gave. */
+  readonly unlinked: ReadonlySet<string>;
 }
 
-/** Whether one of the events has a predecessor that neither the log nor `known` holds. */
-export async function hasUnknownAncestors(
-  store: Store,
-  log: RoomLog,
-  events: readonly VerifiedEvent[],
-  rules: RoomVersionRules,
-  known: ReadonlySet<string>,
-): Promise<boolean> {
-  return (await lastUnlinked(store, log, events, rules, known)) !== -1;
-}
+/** Looks for what lies between a room's log and events that were sent, at their sender first, then at other servers. */
+export class GapFiller {
+  readonly #deps: GapFilling;
+  readonly #log: RoomLog;
+  readonly #rules: RoomVersionRules;
+  readonly #sent: ReadonlyMap<string, VerifiedEvent>;
+  readonly #found = new Map<string, VerifiedEvent>();
+  /** IDs of events that the log or the replica holds, or from before the log began: not wanted. */
+  readonly #older = new Set<string>();
+  /** IDs that neither the log nor the replica holds. */
+  readonly #nowhere = new Set<string>();
+  #left = MOST_ROUNDS;
 
-/** The last of the events with a predecessor that neither the log nor `known` holds; −1 if there is none. */
-export async function lastUnlinked(
-  store: Store,
-  log: RoomLog,
-  events: readonly VerifiedEvent[],
-  rules: RoomVersionRules,
-  known: ReadonlySet<string>,
-): Promise<number> {
-  for (let i = events.length - 1; i >= 0; i--) {
-    const previous = prevEventIds((events[i] as VerifiedEvent).pdu, rules).filter((id) => !known.has(id));
-    if (previous.length === 0) continue;
-    const held = await store.logs.positions(log.roomId, previous);
-    if (previous.some((id) => !held.has(id))) return i;
+  constructor(deps: GapFilling, log: RoomLog, rules: RoomVersionRules, sent: readonly VerifiedEvent[]) {
+    this.#deps = deps;
+    this.#log = log;
+    this.#rules = rules;
+    this.#sent = new Map(sent.map((event) => [event.eventId, event]));
   }
-  return -1;
-}
 
-/** Asks a server for what lies between the log's newest events and `event`, every event verified. */
-export async function fillGap(
-  from: {
-    readonly store: Store;
-    readonly remote: RemoteServers;
-    readonly keys: KeyRing;
-    readonly rejected: (reason: EventRejected) => void;
-  },
-  server: string,
-  log: RoomLog,
-  event: VerifiedEvent,
-  rules: RoomVersionRules,
-): Promise<Ancestors> {
-  const { store } = from;
-  const newest = await store.logs.readLast(log.roomId, log.head, 10);
-  const body: JsonObject = {
-    earliest_events: newest.map((entry) => entry.eventId),
-    latest_events: [event.eventId],
-    limit: MOST_MISSING,
-    min_depth: 0,
-  };
-  const answer = await from.remote.request(server, {
-    method: 'POST',
-    path: `/_matrix/federation/v1/get_missing_events/${encodeURIComponent(log.roomId)}`,
-    body,
-    timeoutMs: 20_000,
-    maxBytes: MOST_BYTES,
-  });
-  const events = Array.isArray(answer.events) ? answer.events.slice(0, MOST_MISSING * 2) : [];
-  const verified = await verifyMany(events, { roomId: log.roomId, rules }, from.keys, from.rejected);
-  const given = verified.map(({ eventId }) => eventId);
-  const held = await store.logs.positions(log.roomId, given);
-  const [oldest] = await store.logs.read(log.roomId, log.tail - 1, 1);
-  const begin = oldest === undefined ? 0 : Number(pduOf(oldest).depth);
-  const others = verified.filter(({ eventId }) => eventId !== event.eventId && !held.has(eventId));
-  const isOlder = ({ pdu }: VerifiedEvent) => Number(pdu.depth) <= begin;
-  return {
-    missing: inGraphOrder(others.filter((other) => !isOlder(other))),
-    older: others.filter(isOlder).map(({ eventId }) => eventId),
-  };
-}
+  /** Rejects with `StoreDownError` alone. */
+  async fill(server: string): Promise<Ancestors> {
+    let unlinked = await this.#unlinked();
+    if (unlinked.size > 0) {
+      try {
+        await withDeadline(this.#deps.clock, WITHIN_MS, undefined, (signal) => this.#ask(server, signal));
+      } catch (error) {
+        if (error instanceof StoreDownError) throw error;
+        this.#deps.failed(server, error);
+      }
+      unlinked = await this.#unlinked();
+    }
+    const found = [...this.#found.values()].toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+    return { found, unlinked };
+  }
 
-/** Oldest first, as far as their depths tell. */
-export function inGraphOrder(events: readonly VerifiedEvent[]): VerifiedEvent[] {
-  return events.toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+  async #ask(sender: string, signal: AbortSignal): Promise<void> {
+    const { failed, otherServers } = this.#deps;
+    const begin = await this.#begin();
+    for (let at = 0, servers = [sender]; at < servers.length; at++) {
+      const server = servers[at] as string;
+      try {
+        await this.#askOne(server, begin, signal);
+      } catch (error) {
+        if (error instanceof StoreDownError) throw error;
+        failed(server, error);
+      }
+      if (signal.aborted || (await this.#unlinked()).size === 0) return;
+      if (at > 0) continue;
+      const others = await otherServers(this.#log.roomId);
+      servers = [sender, ...others.filter((other) => other !== sender).slice(0, MOST_OTHERS)];
+    }
+  }
+
+  /** Asks as long as the server's answers bring something new. */
+  async #askOne(server: string, begin: number, signal: AbortSignal): Promise<void> {
+    while (this.#left > 0 && this.#found.size < MOST_MISSING) {
+      const latest = [...(await this.#unlinked())].slice(0, MOST_AT_ONCE);
+      if (latest.length === 0 || signal.aborted) return;
+      this.#left--;
+      const answer = await this.#deps.remote.request(server, {
+        method: 'POST',
+        path: `/_matrix/federation/v1/get_missing_events/${encodeURIComponent(this.#log.roomId)}`,
+        body: await this.#question(latest),
+        timeoutMs: ANSWER_MS,
+        maxBytes: MOST_BYTES,
+        signal,
+      });
+      const given = Array.isArray(answer.events) ? answer.events.slice(0, MOST_AT_ONCE * 2) : [];
+      if (!this.#take(await this.#deps.verify(given, signal), begin)) return;
+    }
+  }
+
+  async #question(latest: string[]): Promise<JsonObject> {
+    const { store } = this.#deps;
+    const newest = await store.logs.readLast(this.#log.roomId, this.#log.head, MOST_EARLIEST);
+    const earliest = newest.map(({ eventId }) => eventId);
+    return { earliest_events: earliest, latest_events: latest, limit: MOST_AT_ONCE, min_depth: 0 };
+  }
+
+  /** Whether there was anything new among them. */
+  #take(events: readonly VerifiedEvent[], begin: number): boolean {
+    let news = false;
+    for (const event of events) {
+      if (this.#isKnown(event.eventId)) continue;
+      news = true;
+      if (Number(event.pdu.depth) <= begin) this.#older.add(event.eventId);
+      else if (this.#found.size < MOST_MISSING) this.#found.set(event.eventId, event);
+    }
+    return news;
+  }
+
+  #isKnown(eventId: string): boolean {
+    return (
+      this.#sent.has(eventId) ||
+      this.#found.has(eventId) ||
+      this.#older.has(eventId) ||
+      this.#deps.isKnown(eventId)
+    );
+  }
+
+  /** Those with a predecessor that is nowhere. */
+  async #unlinked(): Promise<Set<string>> {
+    const { store } = this.#deps;
+    const { roomId } = this.#log;
+    const previous = new Map<string, string[]>();
+    for (const { eventId, pdu } of [...this.#found.values(), ...this.#sent.values()]) {
+      const open = prevEventIds(pdu, this.#rules).filter((id) => !this.#isKnown(id));
+      if (open.length > 0) previous.set(eventId, open);
+    }
+    if (previous.size === 0) return new Set();
+    const wanted = new Set([...previous.values()].flat().filter((id) => !this.#nowhere.has(id)));
+    const inLog = await store.logs.positions(roomId, [...wanted]);
+    await Promise.all(
+      [...wanted].map(async (id) => {
+        const isHeld = inLog.has(id) || (await store.replicas.event(roomId, id)) !== null;
+        (isHeld ? this.#older : this.#nowhere).add(id);
+      }),
+    );
+    return new Set(
+      [...previous].filter(([, ids]) => ids.some((id) => this.#nowhere.has(id))).map(([eventId]) => eventId),
+    );
+  }
+
+  /** The depth at which the log begins, whatever strays may be among its first entries. */
+  async #begin(): Promise<number> {
+    const first = await this.#deps.store.logs.read(this.#log.roomId, this.#log.tail - 1, 9);
+    const depths = first.map((entry) => Number(pduOf(entry).depth)).toSorted((a, b) => a - b);
+    return depths[Math.floor(depths.length / 2)] ?? 0;
+  }
 }

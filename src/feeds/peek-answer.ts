@@ -8,6 +8,8 @@ import { closingReason, whyNotPeekable } from '../rooms/readable.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
 import { gatherKeys } from './answer-keys.ts';
+import type { AuthSource } from './auth-source.ts';
+import { judgeAnswer } from './judge-answer.ts';
 
 /** More than the largest public rooms have; beyond it an answer is not looked at. */
 const MOST_EVENTS = 200_000;
@@ -17,7 +19,7 @@ const MOST_RECENT = 50;
 const RENEWAL_MIN_MS = 60_000;
 const RENEWAL_MAX_MS = 3_600_000;
 
-/** A room as a peeked server gave it, every event verified. */
+/** A room as a peeked server gave it, every event verified and authorised. */
 export interface PeekAnswer {
   readonly peekId: string | null;
   readonly roomVersion: string;
@@ -28,6 +30,11 @@ export interface PeekAnswer {
   readonly authChain: VerifiedEvent[];
   /** World-readable events, oldest first; at least one unless the server gave none that is. */
   readonly recent: VerifiedEvent[];
+  /**
+   * Nothing was lost between this answer and what the server sends: so does this proxy, which alone answers with
+   * both the newest event and the newest events. Others are asked once more.
+   */
+  readonly isSeamless: boolean;
 }
 
 /** The server answered, but with nothing that can be used. `kind` decides what the client is told. */
@@ -45,6 +52,8 @@ export interface PeekAnswerReading {
   readonly clock: Clock;
   /** Told of each event that is left out. */
   readonly rejected: (reason: EventRejected) => void;
+  /** Who is asked for auth events that the answer names and does not have; without it nobody is. */
+  readonly auth?: AuthSource;
   /** Nobody wants the answer any more. */
   readonly signal?: AbortSignal;
 }
@@ -59,14 +68,14 @@ const DECISIVE = [
 
 /**
  * Reads the answer to `PUT /peek` (MSC2444 in the shapes that servers send: `state` and `auth_chain`, with
- * `latest_event` or `messages` or both). What cannot be verified is left out; the answer is refused when the
- * create event, the power levels, the visibility, the encryption or the ACL are among it, or the room is not open
- * to peeking.
+ * `latest_event` or `messages` or both). What cannot be verified, or is not authorised by its own auth events, is
+ * left out; the answer is refused when the create event, the power levels, the visibility, the encryption or the ACL
+ * are among it, or the room is not open to peeking.
  */
 export async function readPeekAnswer(
   body: JsonObject,
   roomId: string,
-  { keys, clock, rejected, signal }: PeekAnswerReading,
+  { keys, clock, rejected, auth, signal }: PeekAnswerReading,
 ): Promise<PeekAnswer> {
   const version = typeof body.room_version === 'string' ? body.room_version : '1';
   const rules = roomVersion(version);
@@ -83,19 +92,30 @@ export async function readPeekAnswer(
   const decisive = given.filter((event) => isObject(event) && isDecisive(event));
   const ring = await gatherKeys([...decisive, ...messages, ...given, ...chain], keys, clock, signal);
   const verified = (events: readonly Json[]) => verifyMany(events, room, ring, rejected, signal);
-  const state = onePerSlot(await verified(given));
-  const authChain = await verified(chain);
-  const recent = uniqueById(await verified(messages));
+  const authentic = {
+    state: await verified(given),
+    authChain: await verified(chain),
+    recent: await verified(messages),
+  };
+  const claimed = createAmong([...authentic.state, ...authentic.authChain]);
+  if (claimed !== null) checkCreate(claimed, roomId, version, rules);
+  const judged = await judgeAnswer(authentic, { room, keys, clock, rejected, auth, signal });
+  const state = onePerSlot(judged.state);
+  const { authChain } = judged;
+  const recent = uniqueById(judged.recent);
 
   const slot = (type: string) => state.find(({ pdu }) => pdu.type === type && pdu.state_key === '') ?? null;
-  const create = slot('m.room.create') ?? authChain.find(({ pdu }) => pdu.type === 'm.room.create') ?? null;
+  const create = createAmong([...state, ...authChain]);
   const visibility = slot('m.room.history_visibility');
   if (create === null)
-    throw new PeekAnswerUnusable('invalid', 'the create event is missing or does not verify');
-  checkCreate(create, roomId, version, rules);
+    throw new PeekAnswerUnusable(
+      'invalid',
+      'the create event is missing, or does not verify or is not authorised',
+    );
+  if (slot('m.room.create') === null) state.unshift(create);
   for (const type of DECISIVE) {
     if (slot(type) === null && hasSlot(given, type)) {
-      throw new PeekAnswerUnusable('invalid', `${type} does not verify`);
+      throw new PeekAnswerUnusable('invalid', `${type} does not verify or is not authorised`);
     }
   }
   const refusal = whyNotPeekable({
@@ -112,7 +132,12 @@ export async function readPeekAnswer(
     state,
     authChain,
     recent: readableSince(recent, visibility),
+    isSeamless: isObject(body.latest_event) && Array.isArray(body.messages),
   };
+}
+
+function createAmong(events: readonly VerifiedEvent[]): VerifiedEvent | null {
+  return events.find(({ pdu }) => pdu.type === 'm.room.create' && pdu.state_key === '') ?? null;
 }
 
 /**

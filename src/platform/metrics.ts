@@ -55,9 +55,19 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
 
     /** feed: `resident`, `remote`. */
     logAppended: counter('log_appended_total', 'Events that got a place in a room log', 'feed'),
-    /** reason: `signature`, `hash`, `auth`, `visibility`, `acl`, `malformed`, `unknown_room`. */
+    /** reason: `shape`, `room`, `signature`, `auth` (its own auth events), `state` (the current state), `acl`. */
     eventsDropped: counter('events_dropped_total', 'Received events that were not admitted', 'reason'),
     forks: counter('forks_total', 'Times the graph of a remote room stopped being a line'),
+    /** outcome: `held`, then `taken` or `dropped`. */
+    heldEvents: counter(
+      'held_events_total',
+      'Authorised events that the current state denied, until it was compared with the peeked server',
+      'outcome',
+    ),
+    stateDifferences: counter(
+      'state_differences_total',
+      'Keys of the state of remote rooms that were found to be others than we had',
+    ),
     gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
     /** outcome: `moved` (to another server), `nobody` (none lets us just now; it is tried again). */
     failovers: counter('failovers_total', 'Peeked rooms whose server was lost', 'outcome'),

@@ -39,7 +39,10 @@ export async function readOn(
   limit: number,
 ): Promise<Stretch> {
   const from = Math.min(after, upTo);
-  const entries = await readBack(store, log.roomId, { from, upTo, most: limit + MOST_BEHIND });
+  const entries = afterLastGap(
+    await readBack(store, log.roomId, { from, upTo, most: limit + MOST_BEHIND }),
+    upTo,
+  );
   const reached = (entries[0]?.position ?? upTo + 1) - 1;
   return cut(entries, { gap: from < reached, start: from, end: upTo, limit });
 }
@@ -67,10 +70,22 @@ async function readBack(
 
 /** The newest events at or below `upTo`: a device's first sight of the room. */
 export async function readNewest(store: Store, log: RoomLog, upTo: number, limit: number): Promise<Stretch> {
-  const entries = await store.logs.readLast(log.roomId, upTo, Math.max(limit * 2, limit + 20));
+  const newest = await store.logs.readLast(log.roomId, upTo, Math.max(limit * 2, limit + 20));
+  const entries = afterLastGap(newest, upTo);
   const first = entries[0];
   const start = first === undefined ? upTo : first.position - 1;
   return { ...cut(entries, { gap: false, start, end: upTo, limit }), limited: true };
+}
+
+/** The entries behind the last position that was left out: events, or their order, are not known there. */
+function afterLastGap(entries: readonly LogEntry[], upTo: number): LogEntry[] {
+  let next = upTo + 1;
+  let first = entries.length;
+  while (first > 0 && entries[first - 1]?.position === next - 1) {
+    first--;
+    next--;
+  }
+  return entries.slice(first);
 }
 
 function cut(

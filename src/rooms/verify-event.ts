@@ -1,6 +1,5 @@
 import { eventIdOf } from '../matrix/event-id.ts';
 import { hasValidContentHash } from '../matrix/hashes.ts';
-import { serverNameOf } from '../matrix/ids.ts';
 import type { Json, JsonObject } from '../matrix/json.ts';
 import { isObject } from '../matrix/json.ts';
 import { checkPdu, type Pdu, requiredSigners, roomIdOf, stripUnsigned } from '../matrix/pdu.ts';
@@ -19,7 +18,7 @@ export interface VerifiedEvent {
 /** Why an event costs itself and nothing else. */
 export class EventRejected extends Error {
   override readonly name = 'EventRejected';
-  readonly reason: 'shape' | 'room' | 'signature';
+  readonly reason: 'shape' | 'room' | 'signature' | 'auth';
   constructor(reason: EventRejected['reason'], message: string) {
     super(message);
     this.reason = reason;
@@ -28,7 +27,8 @@ export class EventRejected extends Error {
 
 /**
  * Whether an event is authentic: its shape and size, its room, its content hash (a wrong one leaves the event
- * in its redacted form), and a valid signature of its sender's server and of every other that has to sign it.
+ * in its redacted form), and a valid signature of its sender's server and of every other that has to sign it
+ * (`requiredSigners`: an invite by third party needs none here, since authorization looks at the one inside it).
  * A key that cannot be had counts as a bad signature. Rejects with `EventRejected` and nothing else.
  */
 export async function verifyEvent(
@@ -46,25 +46,16 @@ export async function verifyEvent(
     if (error instanceof EventRejected) throw error;
     throw new EventRejected('shape', error instanceof Error ? error.message : String(error));
   }
-  for (const server of signersOf(pdu, room.rules)) {
+  const redacted = !hasValidContentHash(pdu);
+  const used = redacted ? redact(pdu, room.rules) : pdu;
+  // What only the part that is not used says excuses nobody from signing.
+  const signers = new Set([...requiredSigners(pdu, room.rules), ...requiredSigners(used, room.rules)]);
+  for (const server of signers) {
     if (!(await isSignedBy(pdu, server, room.rules, keys))) {
       throw new EventRejected('signature', `no valid signature of ${server}`);
     }
   }
-  if (hasValidContentHash(pdu)) return { eventId, pdu, redacted: false };
-  return { eventId, pdu: redact(pdu, room.rules), redacted: true };
-}
-
-/**
- * Whose signatures are asked for. An invite by third party needs none by the specification, since authorization
- * looks at what is signed inside it. Authorization is not checked here, so its sender's server has to have signed
- * it as any other event: which it has, wherever the exchange of such invites was followed.
- */
-function signersOf(pdu: Pdu, rules: RoomVersionRules): Set<string> {
-  const signers = new Set(requiredSigners(pdu, rules));
-  const sender = serverNameOf(pdu.sender);
-  if (sender !== null) signers.add(sender);
-  return signers;
+  return { eventId, pdu: used, redacted };
 }
 
 /** How many signatures of one server are tried: it has one key, or two while it changes them. */

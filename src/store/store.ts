@@ -46,7 +46,7 @@ export interface RoomLog {
   readonly roomVersion: string;
   /** Who writes it: our homeserver, which is in the room (`resident`), or a peeked server (`remote`). */
   readonly feed: 'resident' | 'remote';
-  /** Position of the newest entry; `tail - 1` while the log is empty. */
+  /** Position of the newest entry, or of a gap after it; `tail - 1` while the log is empty. */
   readonly head: number;
   /** Position of the oldest entry still held; `head + 1` while the log is empty. */
   readonly tail: number;
@@ -88,8 +88,8 @@ export interface Append {
   /** Remote rooms: the applied state events also replace their key in the replica. */
   readonly intoReplica?: boolean;
   /**
-   * Events before the first new one are missing: it leaves out a position, and all before it is dropped. So a
-   * reader who had seen everything is behind the log's end like all others, and sees the gap.
+   * Events before the first new one are missing: it leaves out a position, where every reader sees the gap. With
+   * no entries at all the position left out becomes the head: what readers have is no longer to be gone on from.
    */
   readonly afterGap?: boolean;
   /** What the entries redact: the new JSON of events, wherever log and replica hold them (the entries too). */
@@ -110,7 +110,7 @@ export interface RoomLogStore {
    * Gives each entry whose event ID the log does not hold the next position, in order; the others are skipped.
    * All that `Append` asks for happens with it, or nothing of it.
    * Returns what was really appended. A log that is closed or not there takes nothing: `[]`.
-   * Emits a `log` notice when anything was appended or closed.
+   * Emits a `log` notice when anything was appended or closed, or a gap alone was made.
    */
   append(roomId: string, append: Append): Promise<LogEntry[]>;
   /** Entries with `after < position`, oldest first, at most `limit`. */

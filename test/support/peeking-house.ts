@@ -118,7 +118,8 @@ export class PeekingHouse {
       owner: 'this process',
       left: (roomId) => void this.becomingRemote.left(roomId),
     });
-    this.remoteFeed = new RemoteFeed(common);
+    const members = new MemberServers({ store, clock, serverName: 'here.test' });
+    this.remoteFeed = new RemoteFeed({ ...common, otherServers: (roomId) => members.of(roomId) });
     this.devicePeeks = new DevicePeeks(store, clock, {
       perDevice: options.perDevice ?? 50,
       expireAfterMs: EXPIRE_AFTER,

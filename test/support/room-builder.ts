@@ -193,15 +193,17 @@ export class RoomBuilder {
   }
 
   #authEvents(fields: EventFields, sender: string): string[] {
+    if (fields.type === 'm.room.create') return [];
+    const { membership } = fields.content;
     const slots = [
       ...(this.rules.auth.createImplied ? [] : ['m.room.create\u0000']),
       'm.room.power_levels\u0000',
       `m.room.member\u0000${sender}`,
-      ...(fields.type === 'm.room.member'
-        ? [`m.room.member\u0000${fields.stateKey}`, 'm.room.join_rules\u0000']
+      ...(fields.type === 'm.room.member' ? [`m.room.member\u0000${fields.stateKey}`] : []),
+      ...(fields.type === 'm.room.member' && ['join', 'invite', 'knock'].includes(String(membership))
+        ? ['m.room.join_rules\u0000']
         : []),
     ];
-    if (fields.type === 'm.room.create') return [];
     const events = slots.map((slot) => this.#state.get(slot)?.eventId).filter((id) => id !== undefined);
     return [...new Set(events)];
   }

@@ -125,7 +125,8 @@ export class RedisRoomLogs implements RoomLogStore {
         appended.push({ ...entry, position: Number(position) });
     }
     const done = (['opened', 'appended'] as Outcome[]).includes(outcome as Outcome);
-    if (done && (appended.length > 0 || append.close !== undefined)) {
+    const isGapAlone = append.afterGap === true && append.entries.length === 0;
+    if (done && (appended.length > 0 || isGapAlone || append.close !== undefined)) {
       this.#notices.emit({ kind: 'log', roomId });
     }
     return { appended, fields: asHash(fields) };

@@ -107,7 +107,8 @@ export class SqliteRoomLogs implements RoomLogStore {
     const log = this.#row(roomId);
     if (log === undefined || log.closed_at !== null) return { appended: [], changed: false };
     const appended: LogEntry[] = [];
-    let head = log.head;
+    const isGapAlone = append.afterGap === true && append.entries.length === 0;
+    let head = log.head + (isGapAlone ? 1 : 0);
     for (const entry of append.entries) {
       if (this.#positionOf(roomId, entry.eventId) !== undefined) continue;
       head += append.afterGap && appended.length === 0 ? 2 : 1;
@@ -125,10 +126,8 @@ export class SqliteRoomLogs implements RoomLogStore {
       append.close?.reason ?? null,
       roomId,
     );
-    const first = appended[0];
-    if (append.afterGap && first !== undefined) this.#prune(roomId, first.position);
     for (const { eventId, json } of append.amend ?? []) this.#amend(roomId, eventId, json);
-    return { appended, changed: appended.length > 0 || append.close !== undefined };
+    return { appended, changed: appended.length > 0 || isGapAlone || append.close !== undefined };
   }
 
   #insert(roomId: string, position: number, entry: NewLogEntry): void {

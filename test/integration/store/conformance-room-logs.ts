@@ -155,23 +155,57 @@ export function roomLogConformance(given: Given): void {
       expect(await given.store.logs.all()).toHaveLength(1);
     });
 
-    test('after a gap the first new event leaves out a position, and all before it is dropped', async () => {
+    test('after a gap the first new event leaves out a position; what was before it stays', async () => {
       await open({ entries: [entry('$a'), entry('$b')] });
       const append = { entries: [entry('$b'), entry('$c'), entry('$d')], afterGap: true, needsCatchUp: true };
       expect((await given.store.logs.append(ROOM, append)).map((one) => one.position - FIRST)).toEqual([
         3, 4,
       ]);
-      const log = { tail: FIRST + 3, head: FIRST + 4, needsCatchUp: true };
+      const log = { tail: FIRST, head: FIRST + 4, needsCatchUp: true };
       expect(await given.store.logs.get(ROOM)).toMatchObject(log);
-      expect(await idsAt()).toEqual([
+      const all = [
+        [0, '$a'],
+        [1, '$b'],
         [3, '$c'],
         [4, '$d'],
+      ];
+      expect(await idsAt()).toEqual(all);
+      const read = async (after: number, limit: number) =>
+        (await given.store.logs.read(ROOM, FIRST + after, limit)).map((one) => one.eventId);
+      const last = async (upTo: number, limit: number) =>
+        (await given.store.logs.readLast(ROOM, FIRST + upTo, limit)).map((one) => one.eventId);
+      expect([await read(0, 2), await read(1, 1), await read(2, 9)]).toEqual([
+        ['$b', '$c'],
+        ['$c'],
+        ['$c', '$d'],
       ]);
-      expect(await given.store.logs.positions(ROOM, ['$a', '$b'])).toEqual(new Map());
+      expect([await last(3, 2), await last(2, 1), await last(4, 3)]).toEqual([
+        ['$b', '$c'],
+        ['$b'],
+        ['$b', '$c', '$d'],
+      ]);
+      expect(await given.store.logs.positions(ROOM, ['$b', '$c'])).toEqual(
+        new Map([
+          ['$b', FIRST + 1],
+          ['$c', FIRST + 3],
+        ]),
+      );
       await given.store.logs.append(ROOM, { entries: [entry('$d')], afterGap: true });
       expect(await given.store.logs.get(ROOM)).toMatchObject(log);
       await given.store.logs.append(ROOM, { entries: [], needsCatchUp: false });
       expect(await given.store.logs.get(ROOM)).toMatchObject({ ...log, needsCatchUp: false });
+    });
+
+    test('a gap alone leaves out the position at the head, and readers are woken', async () => {
+      await open({ entries: [entry('$a')] });
+      const told = await noticesOf(given.store, async () => {
+        expect(await given.store.logs.append(ROOM, { entries: [], afterGap: true })).toEqual([]);
+      });
+      expect(told).toContainEqual({ kind: 'log', roomId: ROOM });
+      expect(await given.store.logs.get(ROOM)).toMatchObject({ tail: FIRST, head: FIRST + 1 });
+      expect((await given.store.logs.readLast(ROOM, FIRST + 1, 1)).map((one) => one.eventId)).toEqual(['$a']);
+      const [next] = await given.store.logs.append(ROOM, { entries: [entry('$b')] });
+      expect(next?.position).toBe(FIRST + 2);
     });
 
     test('the feed of a log changes field by field', async () => {

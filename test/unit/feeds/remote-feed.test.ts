@@ -17,13 +17,13 @@ async function peeked(version = '10') {
 const bodies = (entries: readonly { json: string }[]) =>
   entries.map((entry) => (pduOf(entry).content as JsonObject).body);
 
-/** Lets `PEER` give what lies between, as a room that is in a line does. */
-function givesMissing(house: PeekingHouse, room: RoomBuilder, most = 20) {
+/** Lets `PEER` give what lies between, as a room that is in a line does, but nothing before its event `lost`. */
+function givesMissing(house: PeekingHouse, room: RoomBuilder, most = 20, lost = 0) {
   house.remote.on(PEER, 'POST', `/get_missing_events/${room.roomId}`, ({ body }) => {
     const earliest = body.earliest_events as string[];
     const latest = room.events.findIndex(({ eventId }) => eventId === (body.latest_events as string[])[0]);
     const from = room.events.findLastIndex(({ eventId }) => earliest.includes(eventId)) + 1;
-    return { events: room.events.slice(Math.max(from, latest - most), latest).map(({ pdu }) => pdu) };
+    return { events: room.events.slice(Math.max(from, lost, latest - most), latest).map(({ pdu }) => pdu) };
   });
 }
 
@@ -268,7 +268,7 @@ describe('unknown prev_events', () => {
       const { house, room } = await peeked();
       const device = new TestDevice(house);
       await device.sync();
-      if (given !== null) givesMissing(house, room, given);
+      if (given !== null) givesMissing(house, room, given, room.events.length + 31 - given);
       room.state('m.room.topic', '', { topic: 'in the gap' });
       room.messages(30, 'lost');
       await house.ingest(room, [room.message('after')]);

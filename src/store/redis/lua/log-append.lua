@@ -5,7 +5,7 @@
 --       6 auth chain (hash: event ID -> event)
 -- ARGV  1 how many field/value arguments open the log (0: only append), followed by them;
 --       then: '1' and the feed token, or '0' and ''; '1' and the reason to close, or '0' and '';
---       '1' if events are missing before the first new entry, else '0'; whether the feed needs to catch up:
+--       '1' if events are missing before the first new entry (with no entries: a gap alone), else '0'; whether the feed needs to catch up:
 --       '1', '0' or '' (as it is); how many arguments amend events, followed by them: event ID, JSON;
 --       then for each entry: event ID, entry, state key in the replica ('' for none)
 -- Reply { outcome, positions (0: held already), the log's fields }; outcome is one of
@@ -34,6 +34,9 @@ local head = tonumber(redis.call('HGET', KEYS[1], 'head'))
 local positions = {}
 local first
 local amending = tonumber(ARGV[at + 6])
+if ARGV[at + 4] == '1' and #ARGV < at + 7 + amending then
+  head = head + 1
+end
 for i = at + 7 + amending, #ARGV, 3 do
   local id, entry, key = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('ZSCORE', KEYS[3], id) then
@@ -70,15 +73,6 @@ if ARGV[at + 2] == '1' then
 end
 if ARGV[at + 5] ~= '' then
   redis.call('HSET', KEYS[1], 'needsCatchUp', ARGV[at + 5])
-end
-
-if first and ARGV[at + 4] == '1' then
-  local tail = string.format('%.0f', first)
-  for n = tonumber(redis.call('HGET', KEYS[1], 'tail')), first - 1 do
-    redis.call('HDEL', KEYS[2], string.format('%.0f', n))
-  end
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. tail)
-  redis.call('HSET', KEYS[1], 'tail', tail)
 end
 
 -- The first line of a value, its header, stays.

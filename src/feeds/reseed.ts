@@ -1,0 +1,108 @@
+import { prevEventIds } from '../matrix/pdu.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { VerifiedEvent } from '../rooms/verify-event.ts';
+import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
+import { Admission } from './admission.ts';
+import { appendRemote } from './append-remote.ts';
+import { CurrentState, slotOf, storedEvent } from './current-state.ts';
+import type { PeekAnswer } from './peek-answer.ts';
+import { parentsFirst, RoomGraph } from './room-graph.ts';
+
+export interface ReseedDeps {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/**
+ * A log goes on with what the peeked server says of the room now: its newest events, and its state, which replaces
+ * ours. What lies between is a gap, if the newest events do not lead back to the log. State that changed is told
+ * by its events; where these have been told already, or a key has no event any more, by a gap, after which readers
+ * read the state as a whole.
+ */
+export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer): Promise<void> {
+  const { store, clock } = deps;
+  const { roomId } = log;
+  const held = await store.replicas.state(roomId);
+  if (await isBehind(store, log, answer)) {
+    await store.logs.setFeed(roomId, { needsCatchUp: false });
+    return;
+  }
+  const old = new Map(held.map((event) => [slotOf(event), event.eventId]));
+  const changed = answer.state.filter((event) => old.get(slotOf(storedEvent(event))) !== event.eventId);
+  const given = new Map([...changed, ...answer.recent].map((event) => [event.eventId, event]));
+  const inLog = await store.logs.positions(roomId, [...given.keys()]);
+  const fresh = [...given.values()]
+    .filter(({ eventId }) => !inLog.has(eventId))
+    .toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
+
+  const toldBefore = changed.filter(({ eventId }) => inLog.has(eventId)).length;
+  const gone = await replaceReplica(store, roomId, held, answer);
+  const differences = log.needsCatchUp ? toldBefore + gone : changed.length + gone;
+  deps.metrics.stateDifferences.inc(differences);
+  const gap = (await hasGap(store, roomId, answer, new Set(fresh))) || toldBefore + gone > 0;
+
+  const graph = await RoomGraph.of(store, log, answer.rules);
+  const admission = new Admission(
+    { store, roomId, rules: answer.rules },
+    CurrentState.of(held),
+    graph,
+    clock.now(),
+  );
+  const current = new Set(answer.state.map(({ eventId }) => eventId));
+  for (const event of parentsFirst(fresh, answer.rules)) await admission.take(event, current);
+  await appendRemote(deps, roomId, admission, {
+    gap: gap && (fresh.length > 0 || toldBefore + gone > 0),
+    needsCatchUp: false,
+  });
+  if (toldBefore + gone > 0) {
+    deps.logger.info(
+      { room: roomId, keys: toldBefore + gone },
+      'the state of a peeked room was another than was shown; it is read anew',
+    );
+  }
+}
+
+/** Whether the answer ends where the log has gone on: nothing in it is new, and it lacks the log's newest event. */
+async function isBehind(store: Store, log: RoomLog, { recent }: PeekAnswer): Promise<boolean> {
+  const [newest] = await store.logs.readLast(log.roomId, log.head, 1);
+  if (newest === undefined || recent.length === 0 || log.needsCatchUp) return false;
+  const ids = recent.map(({ eventId }) => eventId);
+  if (ids.includes(newest.eventId)) return false;
+  return (await store.logs.positions(log.roomId, ids)).size === ids.length;
+}
+
+/** Returns how many keys have no event any more. */
+async function replaceReplica(
+  store: Store,
+  roomId: string,
+  held: readonly StoredEvent[],
+  answer: PeekAnswer,
+): Promise<number> {
+  const state = answer.state.map(storedEvent);
+  const chain = answer.authChain.map(storedEvent);
+  const slots = new Set(state.map(slotOf));
+  const gone = held.filter((event) => !slots.has(slotOf(event))).length;
+  if (gone > 0) await store.replicas.replace(roomId, state, [...chain, ...held]);
+  else await store.replicas.add(roomId, state, chain);
+  return gone;
+}
+
+/** Whether one of the newest events that are new has a predecessor that neither they nor the log have. */
+export async function hasGap(
+  store: Store,
+  roomId: string,
+  { recent, rules }: PeekAnswer,
+  fresh: ReadonlySet<VerifiedEvent>,
+): Promise<boolean> {
+  const given = new Set(recent.map(({ eventId }) => eventId));
+  const previous = recent
+    .filter((event) => fresh.has(event))
+    .flatMap(({ pdu }) => prevEventIds(pdu, rules))
+    .filter((id) => !given.has(id));
+  const inLog = await store.logs.positions(roomId, previous);
+  return previous.some((id) => !inLog.has(id));
+}
