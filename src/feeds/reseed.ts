@@ -42,7 +42,7 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
   const toldBefore = changed.filter(({ eventId }) => inLog.has(eventId)).length;
   const gone = await replaceReplica(store, roomId, held, answer);
   const differences = log.needsCatchUp ? toldBefore + gone : changed.length + gone;
-  deps.metrics.stateDifferences.inc(differences);
+  deps.metrics.stateCorrections.inc(differences);
   const gap = (await hasGap(store, roomId, answer, new Set(fresh))) || toldBefore + gone > 0;
 
   const graph = await RoomGraph.of(store, log, answer.rules);

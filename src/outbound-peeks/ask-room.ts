@@ -1,10 +1,10 @@
-import { type PeekAnswer, readPeekAnswer } from '../feeds/peek-answer.ts';
+import type { PeekAnswer } from '../feeds/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
-import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
-import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
 import { isUnrecognized } from './candidates.ts';
 import { LargeAnswers } from './large-answers.ts';
@@ -17,8 +17,7 @@ const BACKFILLED = 50;
 export interface AskRoomDeps {
   readonly store: Store;
   readonly remote: RemoteServers;
-  readonly keys: KeyRing;
-  readonly clock: Clock;
+  readonly feed: RemoteFeed;
   readonly logger: Logger;
 }
 
@@ -75,19 +74,9 @@ export class AskRoom {
   }
 
   async #read(roomId: string, server: string, body: JsonObject, signal: AbortSignal): Promise<PeekAnswer> {
-    const { keys, clock, logger } = this.#deps;
     const whole = Array.isArray(body.messages) ? body : await this.#withEarlier(roomId, server, body, signal);
-    return readPeekAnswer(whole, roomId, {
-      keys,
-      clock,
-      signal,
-      rejected: (error) => {
-        logger.warn(
-          { room: roomId, server, reason: error.reason, why: error.message },
-          'an event of a peek answer was dropped',
-        );
-      },
-    });
+    const answer = await this.#deps.feed.read(whole, roomId, server, signal);
+    return { ...answer, isSeamless: answer.isSeamless && whole === body };
   }
 
   /**

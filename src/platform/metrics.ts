@@ -64,9 +64,9 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
       'Authorised events that the current state denied, until it was compared with the peeked server',
       'outcome',
     ),
-    stateDifferences: counter(
-      'state_differences_total',
-      'Keys of the state of remote rooms that were found to be others than we had',
+    stateCorrections: counter(
+      'state_corrections_total',
+      'Keys of the state of remote rooms that the peeked server said to be others than we had',
     ),
     gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
     /** outcome: `moved` (to another server), `nobody` (none lets us just now; it is tried again). */
