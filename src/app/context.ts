@@ -30,6 +30,7 @@ import { BecomingRemote } from '../peeking/becoming-remote.ts';
 import { BecomingResident } from '../peeking/becoming-resident.ts';
 import { Peeking } from '../peeking/peeking.ts';
 import { Residency } from '../peeking/residency.ts';
+import { RoomChanges } from '../peeking/room-changes.ts';
 import { RoomReaders } from '../peeking/room-readers.ts';
 import { Sweeps } from '../peeking/sweeps.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -152,6 +153,7 @@ export function createContext(
     clock,
     logger,
   });
+  const roomChanges = new RoomChanges({ store, outbound, peeking, clock, logger, serverName });
   const residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
   const sweeps = new Sweeps({
     store,
@@ -248,6 +250,7 @@ export function createContext(
     outbound,
     inbound,
     readers,
+    roomChanges,
     sweeps,
     held,
     peekingSwitch,

@@ -18,6 +18,7 @@ export interface Work {
  */
 export function beginWork(context: Context, clock: Clock, logger: Logger): Work {
   const stopClosing = context.readers.watchClosing();
+  const stopChanges = context.roomChanges.watch();
   const stopping = new AbortController();
   let started = false;
   let open = () => {};
@@ -41,6 +42,7 @@ export function beginWork(context: Context, clock: Clock, logger: Logger): Work 
     stop() {
       stopping.abort();
       stopClosing();
+      stopChanges();
       return watching;
     },
   };

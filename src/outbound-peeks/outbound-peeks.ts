@@ -182,6 +182,12 @@ export class OutboundPeeks {
     for (const peek of await this.#live(roomId)) await this.#upkeep.letGo(peek);
   }
 
+  /** The server is in the room no longer, and sends nothing more of it: another one is asked. Rejects with `StoreDownError`. */
+  async serverLeft(roomId: string, server: string): Promise<void> {
+    const peek = (await this.#live(roomId)).find((held) => held.server === server);
+    if (peek !== undefined) await this.#tend(roomId, () => this.#upkeep.serverLeft(peek));
+  }
+
   async #live(roomId: string): Promise<OutboundPeek[]> {
     const peeks = await this.#deps.store.outboundPeeks.ofRoom(roomId);
     return peeks.filter(({ phase }) => phase === 'live');

@@ -152,6 +152,12 @@ export class Upkeep {
     return null;
   }
 
+  /** The server of this peek has left the room: another one takes its place, or is there already. */
+  async serverLeft(peek: OutboundPeek): Promise<void> {
+    if ((await this.#others(peek)).length > 0) await this.letGo(peek);
+    else await this.#putAgain(peek, true);
+  }
+
   /** The room has closed, or its ACL shuts us out: its log closes where it stands, and the peeks on it end. */
   async #shutOut(peek: OutboundPeek): Promise<void> {
     const { store, logger } = this.#deps;
@@ -165,14 +171,15 @@ export class Upkeep {
 
   /**
    * Asks for the whole room again: at the same server, or else at another candidate, or else at a server of the
-   * room's members. Meanwhile the room is read from what we have.
+   * room's members. `elsewhere`: not at the same server. Meanwhile the room is read from what we have.
    */
-  async #putAgain(peek: OutboundPeek): Promise<void> {
+  async #putAgain(peek: OutboundPeek, elsewhere = false): Promise<void> {
     const { store, clock, logger, metrics } = this.#deps;
     const { subscriber, standing, patience } = this.#parts;
     const { roomId, server, peekId } = peek;
     try {
-      await subscriber.subscribe(roomId, await this.#servers(peek), peek);
+      const servers = (await this.#servers(peek)).filter((one) => !elsewhere || one !== server);
+      await subscriber.subscribe(roomId, servers, peek);
       patience.succeeded(roomId);
       const held = await store.outboundPeeks.ofRoom(roomId);
       if (held.some((one) => one.peekId === peekId && one.phase === 'ending')) {

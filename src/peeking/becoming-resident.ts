@@ -138,9 +138,13 @@ export class BecomingResident {
 
   async #moveOver(roomId: string, patient: boolean): Promise<RoomLog> {
     const { residentFeeds, remoteFeed, outbound, logger } = this.#deps;
-    const log = await remoteFeed.meanwhile(roomId, () => residentFeeds.open(roomId, { patient }));
+    const log = await remoteFeed.meanwhile(roomId, async () => {
+      const moved = await residentFeeds.open(roomId, { patient });
+      // Before anything else is done with the log: a renewal that is waiting must not take it back.
+      if (moved.feed === 'resident') await outbound.letGo(roomId);
+      return moved;
+    });
     if (log.feed === 'resident') {
-      await outbound.letGo(roomId);
       logger.info({ room: roomId }, 'our homeserver is in a peeked room now, and feeds it');
     }
     return log;

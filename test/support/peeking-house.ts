@@ -22,6 +22,7 @@ import { BecomingRemote } from '../../src/peeking/becoming-remote.ts';
 import { BecomingResident } from '../../src/peeking/becoming-resident.ts';
 import { type Peeker, Peeking } from '../../src/peeking/peeking.ts';
 import { Residency } from '../../src/peeking/residency.ts';
+import { RoomChanges } from '../../src/peeking/room-changes.ts';
 import { RoomReaders } from '../../src/peeking/room-readers.ts';
 import { Sweeps } from '../../src/peeking/sweeps.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
@@ -79,6 +80,7 @@ export class PeekingHouse {
   readonly becomingResident: BecomingResident;
   readonly becomingRemote: BecomingRemote;
   readonly peeking: Peeking;
+  readonly roomChanges: RoomChanges;
   readonly residency: Residency;
   readonly sweeps: Sweeps;
   readonly sections: DeviceSectionReader;
@@ -97,11 +99,13 @@ export class PeekingHouse {
   static async on(store: Store, clock: ManualClock, options: HouseOptions = {}): Promise<PeekingHouse> {
     const house = new PeekingHouse(store, clock, options);
     const stopClosing = house.readers.watchClosing();
+    const stopChanges = house.roomChanges.watch();
     await house.devicePeeks.start();
     await house.outbound.start();
     await house.inbound.start();
     onTestFinished(async () => {
       stopClosing();
+      stopChanges();
       await house.stop();
     });
     return house;
@@ -147,6 +151,12 @@ export class PeekingHouse {
     this.becomingRemote = new BecomingRemote({ ...moving, inbound, serverName: 'here.test' });
     const { becomingResident } = this;
     this.peeking = new Peeking({ ...common, outbound, devicePeeks, readers, becomingResident });
+    this.roomChanges = new RoomChanges({
+      ...common,
+      outbound,
+      peeking: this.peeking,
+      serverName: 'here.test',
+    });
     this.residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
     const { peeking } = this;
     this.sweeps = new Sweeps({
