@@ -34,6 +34,17 @@ type Parts = Pick<
 /** Takes what is to be done when the test is over, or all of them. */
 export type Ends = (end: () => Promise<void> | void) => void;
 
+/** What is started for all tests of a file, and ends with the last one. */
+export function endings(): { readonly ends: Ends; readonly endAll: () => Promise<void> } {
+  const all: Parameters<Ends>[0][] = [];
+  return {
+    ends: (end) => void all.unshift(end),
+    async endAll() {
+      for (const end of all) await end();
+    },
+  };
+}
+
 /** A line of the proxy's log. */
 export interface LogLine {
   readonly level: number;

@@ -6,22 +6,19 @@ import { longestTask } from '../../support/longest-task.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
 import type { Script, ScriptedServer } from '../../support/scripted-server.ts';
 import { bytes, REFUSED } from './bad-answers.ts';
-import { House, LONGEST_TASK_MS, scriptedServer, WAIT } from './house.ts';
+import { endings, House, LONGEST_TASK_MS, scriptedServer, WAIT } from './house.ts';
 
 const MIB = 1024 * 1024;
 
 let house: House;
 let bad: ScriptedServer;
 let rooms = 0;
-const endings: (() => Promise<void> | void)[] = [];
+const { ends, endAll } = endings();
 beforeAll(async () => {
-  const ends = (end: () => Promise<void> | void) => void endings.unshift(end);
   house = await House.start({}, ends);
   bad = await scriptedServer(ends);
 });
-afterAll(async () => {
-  for (const end of endings) await end();
-});
+afterAll(endAll);
 
 /** A server that has just failed is not asked again at once. */
 const LATER_MS = 10 * 60_000;
