@@ -7,6 +7,7 @@ import type { Store } from '../store/store.ts';
 import { BackOff } from './back-off.ts';
 import { Outbox } from './outbox.ts';
 import type { RelayChecks } from './relay-check.ts';
+import type { RoomPages } from './room-pages.ts';
 import { type Contents, isEmpty, type Transaction, toTransaction } from './transaction.ts';
 
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -20,6 +21,7 @@ export interface DestinationDeps {
   readonly store: Pick<Store, 'inboundPeeks' | 'logs' | 'leases'>;
   readonly remote: RemoteServers;
   readonly checks: RelayChecks;
+  readonly pages: RoomPages;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -132,7 +134,7 @@ export class Destination {
     await this.#deps.remote.request(this.#server, {
       method: 'PUT',
       path: transaction.path,
-      body: transaction.body,
+      canonicalBody: transaction.body,
       timeoutMs: REQUEST_TIMEOUT_MS,
       maxBytes: MOST_ANSWER_BYTES,
       signal: this.#stopped.signal,
@@ -146,11 +148,11 @@ export class Destination {
     const { inboundPeeks } = this.#deps.store;
     try {
       if (contents.expired.length > 0) await inboundPeeks.announced(this.#server, contents.expired);
-      for (const [roomId, position] of contents.reached) {
-        await inboundPeeks.advance(this.#server, roomId, position);
-      }
-      const left = new Set((await inboundPeeks.cursorsOf(this.#server)).map((cursor) => cursor.roomId));
-      for (const roomId of contents.reached.keys()) if (!left.has(roomId)) this.#deps.finished(roomId);
+      await Promise.all(
+        [...contents.reached].map(async ([roomId, position]) => {
+          if (await inboundPeeks.advance(this.#server, roomId, position)) this.#deps.finished(roomId);
+        }),
+      );
     } catch (error) {
       this.#outbox.addAll();
       throw error;

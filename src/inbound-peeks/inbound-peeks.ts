@@ -14,6 +14,7 @@ import { PeekingServers } from './peeking-servers.ts';
 import { RelayChecks } from './relay-check.ts';
 import { AnswersUnderWay, type RoomAnswer } from './room-answer.ts';
 import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
+import { RoomPages } from './room-pages.ts';
 import { Sender } from './sender.ts';
 import { Snapshots } from './snapshots.ts';
 
@@ -53,6 +54,7 @@ export class InboundPeeks {
   readonly #snapshots: Snapshots;
   readonly #underWay = new AnswersUnderWay();
   readonly #checks: RelayChecks;
+  readonly #pages: RoomPages;
   readonly #sender: Sender;
   readonly #servers: PeekingServers;
   readonly #count: PeekCount;
@@ -68,8 +70,10 @@ export class InboundPeeks {
     this.#checks = new RelayChecks({ logs: store.logs, homeserver });
     this.#count = new PeekCount(store.inboundPeeks, deps.clock);
     this.#servers = new PeekingServers(store);
+    this.#pages = new RoomPages(store, deps.logger);
     this.#sender = new Sender({
       ...deps,
+      pages: this.#pages,
       checks: this.#checks,
       finished: (roomId) => void this.#releaseUnread([roomId]),
     });
@@ -77,12 +81,14 @@ export class InboundPeeks {
 
   /** Takes up what an earlier run left unsent. Rejects with `StoreDownError`. */
   async start(): Promise<void> {
+    this.#pages.start();
     await this.#servers.start();
     await this.#sender.start();
   }
 
   stop(): Promise<void> {
     this.#servers.stop();
+    this.#pages.stop();
     return this.#sender.stop();
   }
 

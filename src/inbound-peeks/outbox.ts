@@ -1,9 +1,18 @@
 import type { Cursor, Store } from '../store/store.ts';
 import type { RelayChecks } from './relay-check.ts';
-import { type Contents, type ExpiredPeek, MOST_EXPIRED, MOST_PDUS } from './transaction.ts';
+import type { RoomPages } from './room-pages.ts';
+import {
+  type Contents,
+  type ExpiredPeek,
+  MOST_EXPIRED,
+  MOST_PDU_BYTES,
+  MOST_PDUS,
+  type OutgoingPdu,
+} from './transaction.ts';
 
 interface Deps {
   readonly store: Pick<Store, 'inboundPeeks' | 'logs'>;
+  readonly pages: RoomPages;
   readonly checks: RelayChecks;
 }
 
@@ -13,6 +22,7 @@ export class Outbox {
   readonly #deps: Deps;
   /** Rooms that may hold something, in the order in which they take their turn. */
   readonly #rooms = new Set<string>();
+  /** Any room may, and there may be peeks to be announced. */
   #unknown = false;
 
   constructor(server: string, deps: Deps) {
@@ -32,54 +42,76 @@ export class Outbox {
 
   /** The next contents; null when all has been sent. Empty ones only move cursors. */
   async next(): Promise<Contents | null> {
-    const { inboundPeeks } = this.#deps.store;
     const all = this.#unknown;
     this.#unknown = false;
     try {
-      const cursors = new Map((await inboundPeeks.cursorsOf(this.#server)).map((c) => [c.roomId, c]));
-      if (all) for (const roomId of cursors.keys()) this.#rooms.add(roomId);
-      const expired = (await inboundPeeks.toAnnounce(this.#server)).slice(0, MOST_EXPIRED);
-      return await this.#fill(cursors, expired);
+      return await this.#fill(all ? await this.#everything() : []);
     } catch (error) {
       this.#unknown = true;
       throw error;
     }
   }
 
-  async #fill(
-    cursors: ReadonlyMap<string, Cursor>,
-    expired: readonly ExpiredPeek[],
-  ): Promise<Contents | null> {
-    const entries: Contents['entries'][number][] = [];
+  /** Looks at all rooms and returns what is to be announced. */
+  async #everything(): Promise<ExpiredPeek[]> {
+    const { inboundPeeks } = this.#deps.store;
+    for (const { roomId } of await inboundPeeks.cursorsOf(this.#server)) this.#rooms.add(roomId);
+    const expired = await inboundPeeks.toAnnounce(this.#server);
+    if (expired.length > MOST_EXPIRED) this.#unknown = true;
+    return expired.slice(0, MOST_EXPIRED);
+  }
+
+  async #fill(expired: readonly ExpiredPeek[]): Promise<Contents | null> {
+    const pdus: OutgoingPdu[] = [];
+    const room = { pdus: MOST_PDUS, bytes: MOST_PDU_BYTES };
     const reached = new Map<string, number>();
     const more: string[] = [];
     for (const roomId of [...this.#rooms]) {
-      if (entries.length === MOST_PDUS) break;
+      if (room.pdus === 0 || room.bytes <= 0) break;
       this.#rooms.delete(roomId);
-      const cursor = cursors.get(roomId);
-      if (cursor === undefined) continue;
-      const part = await this.#read(cursor, MOST_PDUS - entries.length);
-      for (const entry of part.entries) entries.push({ roomId, entry });
+      const cursor = await this.#deps.store.inboundPeeks.cursor(this.#server, roomId);
+      if (cursor === null) continue;
+      const part = await this.#read(cursor, room, pdus.length === 0);
+      pdus.push(...part.pdus);
+      for (const { json } of part.pdus) {
+        room.pdus -= 1;
+        room.bytes -= json.length;
+      }
       if (part.reached > cursor.position) reached.set(roomId, part.reached);
       if (part.more) more.push(roomId);
     }
     for (const roomId of more) this.#rooms.add(roomId);
-    return expired.length === 0 && reached.size === 0 ? null : { entries, expired, reached };
+    return expired.length === 0 && reached.size === 0 ? null : { pdus, expired, reached };
   }
 
-  async #read(cursor: Cursor, limit: number) {
-    const { logs } = this.#deps.store;
-    const log = await logs.get(cursor.roomId);
-    const end = Math.min(
-      cursor.stopAt ?? Number.POSITIVE_INFINITY,
-      log?.closed?.at ?? Number.POSITIVE_INFINITY,
+  /** `first`: one event goes in however long it is. */
+  async #read(cursor: Cursor, room: { pdus: number; bytes: number }, first: boolean) {
+    const { roomId, stopAt } = cursor;
+    const { log, entries } = await this.#deps.pages.read(roomId, cursor.position);
+    const end = Math.min(stopAt ?? Number.POSITIVE_INFINITY, log?.closed?.at ?? Number.POSITIVE_INFINITY);
+    const due: (OutgoingPdu | { readonly entry: OutgoingPdu['entry']; readonly json: null })[] = [];
+    let bytes = 0;
+    for (const { entry, json } of entries) {
+      bytes += json?.length ?? 0;
+      const fits = due.length < room.pdus && (bytes <= room.bytes || (first && due.length === 0));
+      if (entry.position > end || !fits) break;
+      due.push(json === null ? { entry, json } : { roomId, entry, json });
+    }
+    const last = due.at(-1)?.entry.position ?? cursor.position;
+    // Where the page was not read to its end, or was full, there is more.
+    const rest = entries[due.length]?.entry.position ?? (entries.length === MOST_PDUS ? last : null);
+    const more = rest !== null && rest <= end;
+    const allowed = new Set(
+      due.length === 0 || log === null
+        ? []
+        : await this.#deps.checks.relayed(
+            this.#server,
+            log,
+            due.map(({ entry }) => entry),
+          ),
     );
-    const page = log === null ? [] : await logs.read(cursor.roomId, cursor.position, limit);
-    const due = page.filter((entry) => entry.position <= end);
-    const more = due.length === limit;
-    const entries = due.length === 0 ? [] : await this.#deps.checks.relayed(this.#server, cursor.roomId, due);
-    const last = due.at(-1)?.position ?? cursor.position;
-    return { entries, more, reached: !more && cursor.stopAt !== null ? cursor.stopAt : last };
+    const pdus = due.filter((each): each is OutgoingPdu => each.json !== null && allowed.has(each.entry));
+    return { pdus, more, reached: !more && stopAt !== null ? stopAt : last };
   }
 
   /**
@@ -87,19 +119,20 @@ export class Outbox {
    * room may have shut the server out. Returns the very same object if nothing has changed.
    */
   async still(contents: Contents): Promise<Contents> {
-    const { inboundPeeks } = this.#deps.store;
+    const { inboundPeeks, logs } = this.#deps.store;
     const cursors = new Set((await inboundPeeks.cursorsOf(this.#server)).map((cursor) => cursor.roomId));
     const owed = new Set((await inboundPeeks.toAnnounce(this.#server)).map(nameOf));
     const expired = contents.expired.filter((peek) => owed.has(nameOf(peek)));
     const allowed = new Set<unknown>();
-    for (const roomId of new Set(contents.entries.map((each) => each.roomId))) {
-      if (!cursors.has(roomId)) continue;
-      const entries = contents.entries.filter((each) => each.roomId === roomId).map((each) => each.entry);
-      for (const entry of await this.#deps.checks.relayed(this.#server, roomId, entries)) allowed.add(entry);
+    for (const roomId of new Set(contents.pdus.map((each) => each.roomId))) {
+      const log = cursors.has(roomId) ? await logs.get(roomId) : null;
+      if (log === null) continue;
+      const entries = contents.pdus.filter((each) => each.roomId === roomId).map((each) => each.entry);
+      for (const entry of await this.#deps.checks.relayed(this.#server, log, entries)) allowed.add(entry);
     }
-    const entries = contents.entries.filter((each) => allowed.has(each.entry));
-    const same = entries.length === contents.entries.length && expired.length === contents.expired.length;
-    return same ? contents : { entries, expired, reached: contents.reached };
+    const pdus = contents.pdus.filter((each) => allowed.has(each.entry));
+    const same = pdus.length === contents.pdus.length && expired.length === contents.expired.length;
+    return same ? contents : { pdus, expired, reached: contents.reached };
   }
 }
 

@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
 import { serverNameOf } from '../matrix/ids.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
+import type { JsonObject } from '../matrix/json.ts';
 import { pduOf } from '../rooms/log-entries.ts';
-import type { LogEntry, RoomLogStore } from '../store/store.ts';
+import type { LogEntry, RoomLog, RoomLogStore } from '../store/store.ts';
 import { type Acl, aclOf } from './acl.ts';
+import { covers, isJoin, isJoined, type Presence, Presences, STILL } from './presences.ts';
 
 /** Rooms whose access control list and members are held in memory. */
 const ROOMS = 500;
@@ -26,14 +27,18 @@ export class RelayChecks {
     this.#deps = deps;
   }
 
-  /** Those of `entries` that go to `server`. Rejects with `HomeserverDown` and `StoreDownError`. */
-  relayed(server: string, roomId: string, entries: readonly LogEntry[]): Promise<LogEntry[]> {
+  /** Those of `entries` that go to `server`, as of `log`. Rejects with `HomeserverDown` and `StoreDownError`. */
+  relayed(
+    server: string,
+    { roomId, head }: Pick<RoomLog, 'roomId' | 'head'>,
+    entries: readonly LogEntry[],
+  ): Promise<LogEntry[]> {
     let room = this.#rooms.get(roomId);
     if (room === undefined) {
       room = new RoomRelayCheck(roomId, this.#deps);
       this.#rooms.set(roomId, room);
     }
-    return room.relayed(server, entries);
+    return room.relayed(server, head, entries);
   }
 
   /** The room is asked about anew at the next event. */
@@ -52,12 +57,6 @@ interface Known {
   scannedTo: number;
 }
 
-/** The last time that a server was in the room: for the events after `after` and before `until`. */
-interface Presence {
-  readonly after: number;
-  readonly until: number;
-}
-
 /**
  * One room. A server is sent what it was and is allowed to see by the access control list, and nothing from
  * the moment on when it has a member of its own, since then the homeserver sends to it.
@@ -66,26 +65,28 @@ class RoomRelayCheck {
   readonly #roomId: string;
   readonly #deps: Deps;
   #known: Promise<Known> | null = null;
+  /** Where the log ends, as far as `known` covers or will cover it. */
+  #readTo = 0;
 
   constructor(roomId: string, deps: Deps) {
     this.#roomId = roomId;
     this.#deps = deps;
   }
 
-  async relayed(server: string, entries: readonly LogEntry[]): Promise<LogEntry[]> {
-    const known = await this.#current(server);
+  async relayed(server: string, head: number, entries: readonly LogEntry[]): Promise<LogEntry[]> {
+    const known = await this.#current(server, head);
     const now = known.acls.at(-1);
     if (now !== undefined && !now.acl(server)) return [];
     const present = known.present.get(server);
     return entries.filter(({ position }) => !covers(present, position) && aclBefore(known, position)(server));
   }
 
-  async #current(server: string): Promise<Known> {
-    const known = await this.#advance();
+  async #current(server: string, head: number): Promise<Known> {
+    const known = await this.#advance(head);
     const left = known.doubtful.get(server);
     if (left === undefined) return known;
     if (this.#known !== null && (await this.#known) === known) this.#known = null;
-    const fresh = await this.#advance();
+    const fresh = await this.#advance(head);
     const before = known.present.get(server);
     // Nobody remains: what lay between join and leave has been sent by the homeserver all the same.
     if (before !== undefined && !fresh.present.has(server)) {
@@ -94,9 +95,11 @@ class RoomRelayCheck {
     return fresh;
   }
 
-  /** One caller at a time reads on; the others wait for the same. */
-  #advance(): Promise<Known> {
+  /** Knows the log up to `head` at least. One caller at a time reads on; the others wait for the same. */
+  #advance(head: number): Promise<Known> {
     const before = this.#known;
+    if (before !== null && this.#readTo >= head) return before;
+    this.#readTo = Math.max(this.#readTo, head);
     const next = (before === null ? this.#read() : before.then((known) => this.#scan(known))).catch(
       (error: unknown) => {
         if (this.#known === next) this.#known = null;
@@ -116,23 +119,18 @@ class RoomRelayCheck {
       doubtful: new Map(),
       scannedTo: 0,
     };
-    const members = new Map<string, number | null>();
+    const presences = new Presences();
     let oldestAcl: LogEntry | null = null;
     await this.#each(0, (entry) => {
-      if (!entry.applied) return;
-      if (isAcl(entry)) oldestAcl ??= entry;
-      if (entry.type === 'm.room.member' && entry.stateKey !== null) {
-        const before = members.get(entry.stateKey) ?? null;
-        members.set(entry.stateKey, isJoin(entry) ? (before ?? entry.position) : null);
-      }
-      ingest(known, entry);
       known.scannedTo = entry.position;
+      if (!entry.applied) return;
+      presences.take(entry);
+      if (!isAcl(entry)) return;
+      oldestAcl ??= entry;
+      addAcl(known, entry);
     });
     known.acls.unshift({ after: 0, acl: await this.#firstAcl(oldestAcl, present.acl) });
-    known.present.clear();
-    known.doubtful.clear();
-    for (const user of present.joined) if (!members.has(user)) note(known.present, user, 0);
-    for (const [user, since] of members) if (since !== null) note(known.present, user, since - 1);
+    for (const [server, presence] of presences.of(present.joined)) known.present.set(server, presence);
     return known;
   }
 
@@ -188,26 +186,22 @@ class RoomRelayCheck {
   }
 }
 
+function addAcl(known: Known, entry: LogEntry): void {
+  known.acls.push({ after: entry.position, acl: aclOf(pduOf(entry)) });
+  if (known.acls.length > MOST_ACLS) known.acls.shift();
+}
+
 function ingest(known: Known, entry: LogEntry): void {
-  if (isAcl(entry)) {
-    known.acls.push({ after: entry.position, acl: aclOf(pduOf(entry)) });
-    if (known.acls.length > MOST_ACLS) known.acls.shift();
-  }
+  if (isAcl(entry)) addAcl(known, entry);
   if (entry.type !== 'm.room.member' || entry.stateKey === null) return;
   const server = serverNameOf(entry.stateKey);
   if (server === null) return;
-  const present = known.present.get(server);
-  const isPresent = present?.until === Number.POSITIVE_INFINITY;
+  const isPresent = known.present.get(server)?.until === STILL;
   if (!isJoin(entry)) {
     if (isPresent) known.doubtful.set(server, entry.position);
   } else if (!isPresent) {
-    // The join itself came from that server.
-    known.present.set(server, { after: entry.position - 1, until: Number.POSITIVE_INFINITY });
+    known.present.set(server, { after: entry.position - 1, until: STILL });
   }
-}
-
-function covers(presence: Presence | undefined, position: number): boolean {
-  return presence !== undefined && position > presence.after && position < presence.until;
 }
 
 /** The list in force before the event at `position`, so that the event which shuts a server out still tells it. */
@@ -220,21 +214,6 @@ function aclBefore(known: Known, position: number): Acl {
   return found;
 }
 
-function note(present: Map<string, Presence>, userId: string, after: number): void {
-  const server = serverNameOf(userId);
-  if (server === null) return;
-  const earliest = Math.min(after, present.get(server)?.after ?? after);
-  present.set(server, { after: earliest, until: Number.POSITIVE_INFINITY });
-}
-
 function isAcl(entry: LogEntry): boolean {
   return entry.type === 'm.room.server_acl' && entry.stateKey === '';
-}
-
-function isJoin(entry: LogEntry): boolean {
-  return isJoined(pduOf(entry));
-}
-
-function isJoined(event: JsonObject): boolean {
-  return isObject(event.content) && event.content.membership === 'join';
 }

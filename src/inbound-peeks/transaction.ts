@@ -1,22 +1,30 @@
-import type { JsonObject } from '../matrix/json.ts';
+import { canonicalJson } from '../matrix/canonical-json.ts';
 import { alphanumeric, type Random } from '../platform/random.ts';
-import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry } from '../store/store.ts';
 
 /** A transaction may carry no more (specification, `PUT /send`). */
 export const MOST_PDUS = 50;
 /** No rule bounds them; each is a few hundred bytes. */
 export const MOST_EXPIRED = 100;
+/** Of PDUs in one transaction, unless one alone is longer: sixteen of the longest, and hundreds of most. */
+export const MOST_PDU_BYTES = 1024 * 1024;
 
 export interface ExpiredPeek {
   readonly roomId: string;
   readonly peekId: string;
 }
 
+export interface OutgoingPdu {
+  readonly roomId: string;
+  readonly entry: LogEntry;
+  /** The PDU as canonical JSON. */
+  readonly json: string;
+}
+
 /** What goes to one server in one request, and what is to be written down when it has arrived. */
 export interface Contents {
   /** In the order of each room's log. */
-  readonly entries: readonly { readonly roomId: string; readonly entry: LogEntry }[];
+  readonly pdus: readonly OutgoingPdu[];
   readonly expired: readonly ExpiredPeek[];
   /** Where the cursor of each room stands afterwards. */
   readonly reached: ReadonlyMap<string, number>;
@@ -25,11 +33,12 @@ export interface Contents {
 export interface Transaction extends Contents {
   /** The request target: the transaction ID has a prefix of its own, apart from the homeserver's numbers. */
   readonly path: string;
-  readonly body: JsonObject;
+  /** Canonical JSON. */
+  readonly body: string;
 }
 
 export function isEmpty(contents: Contents): boolean {
-  return contents.entries.length === 0 && contents.expired.length === 0;
+  return contents.pdus.length === 0 && contents.expired.length === 0;
 }
 
 /** The same transaction is sent again under the same ID until it is acknowledged. */
@@ -37,15 +46,18 @@ export function toTransaction(
   contents: Contents,
   from: { readonly origin: string; readonly now: number; readonly random: Random },
 ): Transaction {
-  const expired = contents.expired.map(({ roomId, peekId }) => ({ room_id: roomId, peek_id: peekId }));
+  const { pdus, expired } = contents;
+  const rest = canonicalJson({
+    ...(expired.length > 0 && {
+      expired_peeks: expired.map(({ roomId, peekId }) => ({ room_id: roomId, peek_id: peekId })),
+    }),
+    origin: from.origin,
+    origin_server_ts: from.now,
+  });
   return {
     ...contents,
     path: `/_matrix/federation/v1/send/peek-${alphanumeric(from.random, 16)}`,
-    body: {
-      origin: from.origin,
-      origin_server_ts: from.now,
-      pdus: contents.entries.map(({ entry }) => pduOf(entry)),
-      ...(expired.length > 0 && { expired_peeks: expired }),
-    },
+    // `pdus` comes after all other names of a transaction.
+    body: `${rest.slice(0, -1)},"pdus":[${pdus.map(({ json }) => json).join(',')}]}`,
   };
 }

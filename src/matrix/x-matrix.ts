@@ -69,8 +69,26 @@ export function parseXMatrix(header: string): XMatrix | null {
 
 /** The value of an `Authorization` header, in the plainest form, which the oldest parsers read too. */
 export function signRequest(request: SignedRequest, key: SigningKey): string {
-  const sig = encodeBase64(key.sign(Buffer.from(requestToVerify(request))));
-  const { origin, destination } = request;
+  return authorization(request, requestToVerify(request), key);
+}
+
+/** The same for a body that is canonical JSON already (null: there is none). */
+export function signCanonicalRequest(
+  request: Omit<SignedRequest, 'content'>,
+  body: string | null,
+  key: SigningKey,
+): string {
+  const rest = requestToVerify(request);
+  // `content` comes before all other names.
+  return authorization(request, body === null ? rest : `{"content":${body},${rest.slice(1)}`, key);
+}
+
+function authorization(
+  { origin, destination }: Pick<SignedRequest, 'origin' | 'destination'>,
+  signed: string,
+  key: SigningKey,
+): string {
+  const sig = encodeBase64(key.sign(Buffer.from(signed)));
   return `X-Matrix origin="${origin}",destination="${destination}",key="${key.keyId}",sig="${sig}"`;
 }
 

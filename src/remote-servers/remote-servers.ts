@@ -17,6 +17,8 @@ export interface RemoteRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: JsonObject;
+  /** Instead of `body`: the same as canonical JSON already, of an object. */
+  readonly canonicalBody?: string;
   readonly timeoutMs: number;
   /** An answer longer than this is an error, not cut. */
   readonly maxBytes: number;

@@ -3,7 +3,7 @@ import { canonicalJson } from '../matrix/canonical-json.ts';
 import { isObject, type JsonObject, MAX_ENVELOPE_DEPTH } from '../matrix/json.ts';
 import { HOLDS_EVENTS, MAX_JSON_VALUES, parseJson } from '../matrix/json-scan.ts';
 import type { SigningKey } from '../matrix/signing-key.ts';
-import { signRequest } from '../matrix/x-matrix.ts';
+import { signCanonicalRequest } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import type { HttpsRequest } from '../platform/guarded-agent.ts';
@@ -130,19 +130,12 @@ export class SignedClient implements RemoteServers {
     const limits = { timeoutMs, maxBytes, ...(beforeLarge === undefined ? {} : { beforeLarge }) };
     if (!RAW_TARGET.test(path)) throw new RemoteUnreachable('the target cannot be sent as it is');
     const signed = { method, uri: path, origin: serverName, destination: server };
-    if (body === undefined) {
-      const authorization = signRequest(signed, signingKey);
-      return { method, path, headers: { ...HEADERS, authorization }, ...limits };
-    }
-    const authorization = signRequest({ ...signed, content: body }, signingKey);
+    const written = { allowFloats: true, maxDepth: MAX_ENVELOPE_DEPTH };
+    const json = request.canonicalBody ?? (body === undefined ? null : canonicalJson(body, written));
+    const authorization = signCanonicalRequest(signed, json, signingKey);
+    if (json === null) return { method, path, headers: { ...HEADERS, authorization }, ...limits };
     const headers = { ...HEADERS, authorization, 'content-type': 'application/json' };
-    return {
-      method,
-      path,
-      headers,
-      body: canonicalJson(body, { allowFloats: true, maxDepth: MAX_ENVELOPE_DEPTH }),
-      ...limits,
-    };
+    return { method, path, headers, body: json, ...limits };
   }
 }
 

@@ -250,8 +250,10 @@ export interface InboundPeekStore {
   remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean>;
   cursors(): Promise<Cursor[]>;
   cursorsOf(server: string): Promise<Cursor[]>;
-  /** Moves a cursor forward (never back). At or beyond `stopAt` it is removed. */
-  advance(server: string, roomId: string, position: number): Promise<void>;
+  /** One of them; null if the server has none in this room. */
+  cursor(server: string, roomId: string): Promise<Cursor | null>;
+  /** Moves a cursor forward (never back). At or beyond `stopAt` it is removed, and the answer is true. */
+  advance(server: string, roomId: string, position: number): Promise<boolean>;
   /** Notes evicted peeks to be announced in `expired_peeks`, until `announced`. `now`: milliseconds. */
   announceLater(
     server: string,

@@ -36,7 +36,11 @@ export class ScriptedRemote implements RemoteServers {
 
   async request(server: string, request: RemoteRequest): Promise<JsonObject> {
     const path = decodeURIComponent(request.path.split('?', 1)[0] ?? '');
-    const call = { server, method: request.method, path, body: request.body ?? {} };
+    const body =
+      request.canonicalBody === undefined
+        ? (request.body ?? {})
+        : (JSON.parse(request.canonicalBody) as JsonObject);
+    const call = { server, method: request.method, path, body };
     this.calls.push(call);
     const found = this.#answers.find(
       (known) => known.server === server && known.method === request.method && path.includes(known.part),

@@ -93,18 +93,21 @@ export class RedisInboundPeeks implements InboundPeekStore {
 
   async cursorsOf(server: string): Promise<Cursor[]> {
     const hash = asHash(await this.#redis.call('HGETALL', serverKeys(server).cursors));
-    return [...hash].map(([roomId, text]) => {
-      const [position, stopAt] = text.split(' ').map(Number);
-      return { server, roomId, position: position ?? 0, stopAt: stopAt ?? null };
-    });
+    return [...hash].map(([roomId, text]) => toCursor(server, roomId, text));
   }
 
-  async advance(server: string, roomId: string, position: number): Promise<void> {
+  async cursor(server: string, roomId: string): Promise<Cursor | null> {
+    const text = await this.#redis.call('HGET', serverKeys(server).cursors, roomId);
+    return typeof text === 'string' ? toCursor(server, roomId, text) : null;
+  }
+
+  async advance(server: string, roomId: string, position: number): Promise<boolean> {
     const { cursors } = serverKeys(server);
     const ends = await this.#redis.run(scripts.inboundAdvance, [cursors], [roomId, position, 0]);
-    if (Number(ends) === 0) return;
+    if (Number(ends) === 0) return false;
     await this.#indexes.removing([this.#serverEntry(server)]);
     await this.#redis.run(scripts.inboundAdvance, [cursors], [roomId, position, 1]);
+    return true;
   }
 
   async announceLater(server: string, expired: readonly Named[], now: number): Promise<void> {
@@ -164,6 +167,11 @@ function peekField(roomId: string, peekId: string): string {
 
 function toMember({ roomId, peekId }: Named): string {
   return JSON.stringify([roomId, peekId]);
+}
+
+function toCursor(server: string, roomId: string, text: string): Cursor {
+  const [position, stopAt] = text.split(' ').map(Number);
+  return { server, roomId, position: position ?? 0, stopAt: stopAt ?? null };
 }
 
 function toPeeks(server: string, reply: unknown): InboundPeek[] {

@@ -18,6 +18,14 @@ interface CursorRow {
   stop_at: number | null;
 }
 
+interface Advance {
+  readonly server: string;
+  readonly roomId: string;
+  readonly position: number;
+  readonly resolve: (ended: boolean) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 type Named = Pick<InboundPeek, 'roomId' | 'peekId'>;
 
 const BY_PEEK = 'server = ? AND room_id = ? AND peek_id = ?';
@@ -26,6 +34,7 @@ const BY_ROOM = 'server = ? AND room_id = ?';
 export class SqliteInboundPeeks implements InboundPeekStore {
   readonly #db: Database;
   readonly #notices: Notices;
+  #advances: Advance[] = [];
 
   constructor(db: Database, notices: Notices) {
     this.#db = db;
@@ -110,12 +119,33 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     return this.#cursors('server = ?', server);
   }
 
-  async advance(server: string, roomId: string, position: number): Promise<void> {
-    this.#db.write(() => {
-      const sql = `UPDATE cursors SET position = max(position, ?) WHERE ${BY_ROOM}`;
-      this.#db.run(sql, position, server, roomId);
-      this.#dropFinished(server, roomId);
+  async cursor(server: string, roomId: string): Promise<Cursor | null> {
+    return (await this.#cursors(BY_ROOM, server, roomId))[0] ?? null;
+  }
+
+  /** Those of many servers, to whom one event went out, are written down together: each commit waits for the disk. */
+  advance(server: string, roomId: string, position: number): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      this.#advances.push({ server, roomId, position, resolve, reject });
+      if (this.#advances.length === 1) setImmediate(() => this.#writeAdvances());
     });
+  }
+
+  #writeAdvances(): void {
+    const advances = this.#advances;
+    this.#advances = [];
+    try {
+      const sql = `UPDATE cursors SET position = max(position, ?) WHERE ${BY_ROOM}`;
+      const ended = this.#db.write(() =>
+        advances.map(({ server, roomId, position }) => {
+          this.#db.run(sql, position, server, roomId);
+          return this.#dropFinished(server, roomId);
+        }),
+      );
+      for (const [i, { resolve }] of advances.entries()) resolve(ended[i] === true);
+    } catch (error) {
+      for (const { reject } of advances) reject(error);
+    }
   }
 
   async announceLater(server: string, expired: readonly Named[], now: number): Promise<void> {
@@ -164,8 +194,10 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     return this.#db.get<{ held: number }>(sql, ...values)?.held ?? 0;
   }
 
-  #dropFinished(server: string, roomId: string): void {
-    this.#db.run(`DELETE FROM cursors WHERE ${BY_ROOM} AND position >= stop_at`, server, roomId);
+  /** Returns whether it was at its end. */
+  #dropFinished(server: string, roomId: string): boolean {
+    const sql = `DELETE FROM cursors WHERE ${BY_ROOM} AND position >= stop_at`;
+    return this.#db.run(sql, server, roomId) > 0;
   }
 }
 

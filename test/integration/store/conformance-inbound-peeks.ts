@@ -66,10 +66,13 @@ export function inboundPeekConformance(given: Given): void {
       await peeks().put(inboundPeek(), FIRST, 5);
       await peeks().remove(server, ROOM, peekId, FIRST + 10);
       expect(await peeks().cursors()).toEqual(cursorAt(0, 10));
-      await peeks().advance(server, ROOM, FIRST + 4);
+      expect(await peeks().advance(server, ROOM, FIRST + 4)).toBe(false);
       expect(await peeks().cursors()).toEqual(cursorAt(4, 10));
+      expect(await peeks().cursor(server, ROOM)).toEqual(cursorAt(4, 10)[0]);
       expect(await peeks().servers()).toEqual([server]);
-      await peeks().advance(server, ROOM, FIRST + 10);
+      expect(await peeks().advance(server, ROOM, FIRST + 10)).toBe(true);
+      expect(await peeks().advance(server, ROOM, FIRST + 11)).toBe(false);
+      expect(await peeks().cursor(server, ROOM)).toBeNull();
       expect(await peeks().cursors()).toEqual([]);
       expect(await given.store.size()).toBe(0);
     });
@@ -97,6 +100,17 @@ export function inboundPeekConformance(given: Given): void {
       await peeks().advance('none.example', ROOM, FIRST);
       await peeks().advance(server, '!none', FIRST);
       expect(await peeks().cursors()).toEqual(cursorAt(8));
+    });
+
+    test('cursors of many servers that move at the same time each move on their own', async () => {
+      const servers = Array.from({ length: 20 }, (_, n) => `s${n}.example`);
+      for (const each of servers) await peeks().put(inboundPeek({ server: each }), FIRST, 5);
+      await peeks().remove('s7.example', ROOM, peekId, FIRST + 7);
+      const ended = await Promise.all(servers.map((each, n) => peeks().advance(each, ROOM, FIRST + n)));
+      expect(ended).toEqual(servers.map((each) => each === 's7.example'));
+      const left = servers.flatMap((each, n) => (n === 7 ? [] : [[each, FIRST + n]]));
+      const cursors = (await peeks().cursors()).map((cursor) => [cursor.server, cursor.position]);
+      expect(new Map(cursors as [string, number][])).toEqual(new Map(left as [string, number][]));
     });
 
     test('evicted peeks are kept until they have been announced', async () => {

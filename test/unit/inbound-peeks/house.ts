@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { InboundPeeks, type InboundPeeksDeps } from '../../../src/inbound-peeks/inbound-peeks.ts';
@@ -17,6 +18,15 @@ export const PEER = 'there.test';
 export const HOUR = 3_600_000;
 export const LIMITS = { maxPerServer: 1000, maxTotal: 10_000, renewalIntervalMs: HOUR };
 
+/** Resolves when nothing is sent any more: the store writes cursors down when the event loop comes around. */
+async function atRest(servers: ScriptedServers): Promise<void> {
+  for (let sent = -1; sent !== servers.sent.length; ) {
+    sent = servers.sent.length;
+    await nextTurn();
+    await nextTurn();
+  }
+}
+
 /** An answer that has been written. */
 export function bodyOf(answer: RoomAnswer): JsonObject {
   const body = Buffer.concat(answer.chunks);
@@ -28,9 +38,9 @@ export function bodyOf(answer: RoomAnswer): JsonObject {
 
 /** Inbound peeks on a real store, between a scripted homeserver and scripted peers. */
 export class House {
-  readonly clock = new ManualClock();
+  readonly clock: ManualClock;
   readonly homeserver = new ScriptedHomeserver();
-  readonly servers = new ScriptedServers();
+  readonly servers: ScriptedServers;
   readonly metrics = createMetrics();
   readonly released: string[] = [];
   readonly store: Store;
@@ -39,10 +49,11 @@ export class House {
   #processes = 0;
 
   static async open(limits: Partial<InboundPeeksDeps['limits']> = {}): Promise<House> {
-    const clock = new ManualClock();
+    const servers = new ScriptedServers();
+    const clock = new ManualClock(undefined, () => atRest(servers));
     const logger = pino({ level: 'silent' });
     const store = await openStore({ redisUrl: null, dataDir: ':memory:', clock, logger });
-    const house = new House(store, clock, limits);
+    const house = new House(store, clock, servers, limits);
     house.homeserver.addRoom(ROOM);
     await house.peeks.start();
     onTestFinished(async () => {
@@ -52,7 +63,13 @@ export class House {
     return house;
   }
 
-  constructor(store: Store, clock: ManualClock, limits: Partial<InboundPeeksDeps['limits']>) {
+  constructor(
+    store: Store,
+    clock: ManualClock,
+    servers: ScriptedServers,
+    limits: Partial<InboundPeeksDeps['limits']>,
+  ) {
+    this.servers = servers;
     this.store = store;
     this.clock = clock;
     this.peeks = this.another(limits);

@@ -23,7 +23,7 @@ export class ScriptedServers implements RemoteServers {
   readonly #open = new Map<string, number>();
 
   async request(server: string, request: RemoteRequest): Promise<JsonObject> {
-    const body = request.body ?? {};
+    const body = JSON.parse(request.canonicalBody ?? '{}') as JsonObject;
     const sent = {
       server,
       path: request.path,

@@ -88,6 +88,19 @@ describe('what is sent', () => {
     expect(verifySignature(signingKey.publicKey, Buffer.from(signed), sig)).toBe(true);
   });
 
+  test('a body that is canonical JSON already is sent and signed as the same object would be', async () => {
+    const body = { b: 'ü', a: [1, { z: null, y: true }], pdus: [{ n: 1.5 }] };
+    const put = { ...get, method: 'PUT', path: '/_matrix/x' } as const;
+    await client.request('peer.example', { ...put, body });
+    await client.request('peer.example', {
+      ...put,
+      canonicalBody: '{"a":[1,{"y":true,"z":null}],"b":"ü","pdus":[{"n":1.5}]}',
+    });
+    const [first, second] = https.asked;
+    expect(second?.request.body).toBe(first?.request.body);
+    expect(second?.request.headers).toEqual(first?.request.headers);
+  });
+
   test('a GET has no body and its signature covers none', async () => {
     await client.request('peer.example', get);
     const { request } = https.asked[0] ?? expect.fail();
