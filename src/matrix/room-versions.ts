@@ -9,6 +9,8 @@ export interface RoomVersionRules {
   /** Events must be canonical JSON: no floats, integers within ±(2^53−1) (6 on). */
   readonly strictJson: boolean;
   readonly stateResolution: '1' | '2' | '2.1';
+  /** A key signs events only up to the end of its validity (5 on); before, it signs for ever. */
+  readonly keysExpire: boolean;
   /** The room ID is the create event's hash, and the create event has no `room_id` (12 on). */
   readonly hashRoomIds: boolean;
   /** Where an `m.room.redaction` names its target: the event itself (1–10), or its content (11 on). */
@@ -61,6 +63,7 @@ function rulesOf(version: number): RoomVersionRules {
     id: String(version),
     eventIds: version <= 2 ? 'named' : version === 3 ? 'base64' : 'urlsafe',
     strictJson: version >= 6,
+    keysExpire: version >= 5,
     stateResolution: version === 1 ? '1' : version >= 12 ? '2.1' : '2',
     hashRoomIds: version >= 12,
     redactsPlace: version >= 11 ? 'content' : 'event',

@@ -61,13 +61,15 @@ export class RequestAuthenticator {
     if (!this.#deps.domains.allows(origin)) throw unauthorized(`No federation with ${origin}`);
     const { method, rawUrl: uri, content, bytes } = request;
     const signed = { method, uri, origin, destination: this.#deps.serverName };
+    let hadKey = false;
     for (const header of headers) {
       const key = await this.#keyOf(header);
       if (key === null) continue;
+      hadKey = true;
       if (bytes !== undefined && verifies(key, header, requestAsSent(signed, bytes))) return origin;
       if (verifies(key, header, canonical(signed, content))) return origin;
     }
-    throw unauthorized('The signature could not be verified');
+    throw unauthorized(hadKey ? 'The signature is not valid' : `No valid key of ${origin} could be had`);
   }
 
   /** Headers of other schemes are passed over; the homeserver does not look at them either. */

@@ -109,6 +109,8 @@ export class WellKnown {
   async #fetch(host: string): Promise<HttpResponse> {
     const end = this.#clock.now() + TOTAL_TIMEOUT_MS;
     let url = new URL(`https://${host}${PATH}`);
+    // What URLs read as an address (`1.2.3`) is a name everywhere else.
+    if (url.hostname !== host) throw new NoDelegation('a host that is written differently in URLs');
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
       const answer = await this.#https.request(
         {

@@ -38,6 +38,23 @@ test('SIGTERM with nothing to answer: the process is gone at once, with 0', asyn
   expect(await readFile(log, 'utf8')).toContain('ended');
 });
 
+test('malformed CIDR in config ⇒ refuse to start, naming the setting and the text', async () => {
+  const main = join(repositoryRoot, 'src', 'main.ts');
+  const env = {
+    PATH: process.env.PATH,
+    PEEK_HOMESERVER_URL: 'http://127.0.0.1:1',
+    PEEK_SERVER_NAME: 'here.test',
+    PEEK_SIGNING_KEY_PATH: '/nonexistent',
+    PEEK_FEDERATION_ALLOW: '127.0.0.0/8,10.0.0.1/8',
+  };
+  const failed = await promisify(execFile)(node, [main, 'serve'], { env, timeout: 20_000 }).then(
+    () => expect.fail('it started'),
+    (error: { code: unknown; stderr: string; stdout: string }) => error,
+  );
+  expect(failed.code).toBe(1);
+  expect(failed.stderr + failed.stdout).toMatch(/PEEK_FEDERATION_ALLOW.*10\.0\.0\.1\/8/);
+});
+
 test('a rejected promise that nobody waits for is logged with its stack, and the process goes on', async () => {
   const url = (path: string) => JSON.stringify(join(repositoryRoot, 'src', path));
   const program = `

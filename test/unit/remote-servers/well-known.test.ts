@@ -26,6 +26,15 @@ const delegating = (to: string, headers: HttpResponse['headers'] = {}): HttpResp
 const twice = (headers: Record<string, string[]>) => headers as unknown as HttpResponse['headers'];
 const down = () => Promise.reject(new HttpError('connection', 'down'));
 
+test.each(['1.2.3', '2130706433', '0x7f.1', '0127.0.0.1'])(
+  'a host that URLs read otherwise has none: %s',
+  async (host) => {
+    const { https, wellKnown } = lookingUp(() => delegating('m.example'));
+    expect(await wellKnown.delegate(host)).toBeNull();
+    expect(https.asked).toEqual([]);
+  },
+);
+
 test('the file of the host is asked once for many who want it, at port 443, bounded in size and time', async () => {
   const { https, wellKnown } = lookingUp(() => delegating('matrix.example.org:443'));
   const found = await Promise.all(Array.from({ length: 50 }, () => wellKnown.delegate('example.org')));

@@ -43,3 +43,18 @@ test('an event of any other kind is taken with its sender’s server’s signatu
   keys.unknown.add('there.test');
   expect(await accepted(room, pdu, keys)).toBe('signature');
 });
+
+/** Its keys were valid until 1970. */
+class ExpiredKeyRing extends TestKeyRing {
+  override async publicKey(server: string, keyId: string, at?: number): Promise<Uint8Array | null> {
+    return at === 0 ? this.known(server, keyId) : null;
+  }
+}
+
+test.each([
+  ...['1', '2', '3', '4'].map((version) => [version, 'accepted']),
+  ...['5', '6', '10', '11', '12'].map((version) => [version, 'signature']),
+])('an event of room version %s, signed with a key after its validity ⇒ %s', async (version, outcome) => {
+  const room = new RoomBuilder(version);
+  expect(await accepted(room, room.message('x').pdu, new ExpiredKeyRing())).toBe(outcome);
+});
