@@ -165,6 +165,8 @@ describe('SRV', () => {
   });
 
   test('a DNS that fails or is silent ⇒ port 8448', async () => {
+    await internet.close();
+    internet = await startInternet({ dnsTimeoutMs: 400 });
     for (const [name, fails] of [['a.example', 'SERVFAIL'] as const, ['b.example', 'silent'] as const]) {
       internet.dns.names.set(`_matrix-fed._tcp.${name}`, { fails });
       internet.dns.names.set(`_matrix._tcp.${name}`, { fails });

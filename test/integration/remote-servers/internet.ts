@@ -56,6 +56,8 @@ export interface InternetOptions {
   readonly allow?: string;
   /** No request takes longer; default: what it asks for. */
   readonly mostMs?: number;
+  /** For one try at the name server, of two; default: as it is shipped. */
+  readonly dnsTimeoutMs?: number;
 }
 
 export async function startInternet(options: InternetOptions = {}): Promise<Internet> {
@@ -64,12 +66,16 @@ export async function startInternet(options: InternetOptions = {}): Promise<Inte
   const ports = new Map<string, number>();
   const connected: string[] = [];
   const ends: (() => Promise<void>)[] = [() => dns.close()];
-  const resolution = systemDns({ servers: [dns.address], hostsFile: '/nowhere', timeoutMs: 300 });
+  const { allow = '127.0.0.1', mostMs = Number.POSITIVE_INFINITY, dnsTimeoutMs: timeoutMs } = options;
+  const resolution = systemDns({
+    servers: [dns.address],
+    hostsFile: '/nowhere',
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  });
   const agent = new GuardedAgent({
-    guard: addressGuard(parseCidrs(options.allow ?? '127.0.0.1')),
+    guard: addressGuard(parseCidrs(allow)),
     dns: resolution,
     extraCa: authority.certificate,
-    connectTimeoutMs: 2000,
   });
   ends.push(() => agent.close());
   const https: HttpsClient = {
@@ -77,8 +83,8 @@ export async function startInternet(options: InternetOptions = {}): Promise<Inte
       const place = `${destination.host}:${destination.port}`;
       connected.push(place);
       const port = ports.get(place) ?? destination.port;
-      const timeoutMs = Math.min(request.timeoutMs, options.mostMs ?? request.timeoutMs);
-      return agent.request({ ...destination, port }, { ...request, timeoutMs });
+      const limited = { ...request, timeoutMs: Math.min(request.timeoutMs, mostMs) };
+      return agent.request({ ...destination, port }, limited);
     },
   };
   const common = { clock: systemClock, random: systemRandom };

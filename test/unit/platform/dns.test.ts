@@ -8,6 +8,8 @@ import { ManualClock } from '../../support/manual-clock.ts';
 
 let server: DnsServer;
 let dns: Dns;
+/** For questions that are not answered. */
+let impatient: Dns;
 
 beforeAll(async () => {
   server = await startDnsServer();
@@ -15,7 +17,8 @@ beforeAll(async () => {
 beforeEach(() => {
   server.names.clear();
   server.asked.length = 0;
-  dns = systemDns({ servers: [server.address], hostsFile: '/nowhere', timeoutMs: 300 });
+  dns = systemDns({ servers: [server.address], hostsFile: '/nowhere' });
+  impatient = systemDns({ servers: [server.address], hostsFile: '/nowhere', timeoutMs: 250 });
 });
 afterAll(() => server.close());
 
@@ -54,7 +57,7 @@ describe('addresses', () => {
     expect(await codeOf(dns.lookup('none.example'))).toBe('ENOTFOUND');
     expect(await codeOf(dns.lookup('empty.example'))).toBe('ENODATA');
     expect(await codeOf(dns.lookup('broken.example'))).toBe('ESERVFAIL');
-    expect(await codeOf(dns.lookup('silent.example'))).toBe('ETIMEOUT');
+    expect(await codeOf(impatient.lookup('silent.example'))).toBe('ETIMEOUT');
     expect(await codeOf(dns.lookup('loop.example'))).toBe('ESERVFAIL');
     expect(await codeOf(dns.lookup(`${'a'.repeat(64)}.example`))).toBe('EBADNAME');
   });
@@ -73,7 +76,7 @@ describe('addresses', () => {
     const dir = await mkdtemp(join(tmpdir(), 'hosts-'));
     onTestFinished(() => rm(dir, { recursive: true }));
     const hostsFile = join(dir, 'hosts');
-    const listing = systemDns({ servers: [server.address], hostsFile, timeoutMs: 300 });
+    const listing = systemDns({ servers: [server.address], hostsFile });
     server.names.set('one.example', { a: ['192.0.2.9'] });
     expect(await listing.lookup('one.example')).toEqual([{ address: '192.0.2.9', family: 4 }]);
     await writeFile(
@@ -95,14 +98,13 @@ describe('addresses', () => {
   test('names that are never answered hold up neither each other nor anything else', async () => {
     server.names.set('good.example', { a: ['192.0.2.1'] });
     let over = 0;
-    const silent = Array.from({ length: 100 }, (_, i) => {
+    for (let i = 0; i < 100; i++) {
       server.names.set(`s${i}.example`, { fails: 'silent' });
-      return codeOf(dns.lookup(`s${i}.example`)).finally(() => over++);
-    });
+      void codeOf(dns.lookup(`s${i}.example`)).finally(() => over++);
+    }
     expect((await dns.lookup('good.example')).length).toBe(1);
     expect((await readFile(import.meta.filename)).length).toBeGreaterThan(0);
     expect(over).toBe(0);
-    expect(new Set(await Promise.all(silent))).toEqual(new Set(['ETIMEOUT']));
   });
 });
 
@@ -128,14 +130,14 @@ describe('SRV', () => {
       expect(await dns.srv(`_m._tcp.${name}`), name).toEqual([]);
     }
     expect(await codeOf(dns.srv('_m._tcp.broken.example'))).toBe('ESERVFAIL');
-    expect(await codeOf(dns.srv('_m._tcp.silent.example'))).toBe('ETIMEOUT');
+    expect(await codeOf(impatient.srv('_m._tcp.silent.example'))).toBe('ETIMEOUT');
   });
 });
 
 test('the name servers are taken up anew after a minute', async () => {
   const clock = new ManualClock();
   const servers = [server.address];
-  const moving = systemDns({ servers, hostsFile: '/nowhere', timeoutMs: 300, clock });
+  const moving = systemDns({ servers, hostsFile: '/nowhere', clock });
   server.names.set('a.example', { a: ['192.0.2.1'] });
   expect((await moving.lookup('a.example')).length).toBe(1);
   const second = await startDnsServer();
