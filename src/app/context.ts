@@ -41,6 +41,7 @@ import { RequestAuthenticator } from '../remote-servers/request-authenticator.ts
 import { MemberServers } from '../rooms/member-servers.ts';
 import { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
+import { createVerifyWorkers } from '../rooms/verify-workers.ts';
 import type { Store } from '../store/store.ts';
 import { HomeserverWatch } from './homeserver-watch.ts';
 import { createOutside, type Outside } from './outside.ts';
@@ -58,6 +59,9 @@ export interface Surroundings {
 
 /** Peeks of all servers together; a room's cursor is a few hundred bytes. */
 const MOST_INBOUND_PEEKS = 100_000;
+
+/** Threads that read and verify large answers. They start when the first one comes. */
+const VERIFY_WORKERS = 2;
 
 /** Every object of the proxy, built once, by hand, from the ground floor up. */
 export type Context = ReturnType<typeof createContext>;
@@ -108,10 +112,12 @@ export function createContext(
     perDevice: config.maxPerDevice,
     expireAfterMs: config.expireAfter,
   });
+  const workers = createVerifyWorkers(VERIFY_WORKERS, clock);
   const outbound = new OutboundPeeks({
     store,
     remote,
     keys,
+    workers,
     feed: remoteFeed,
     memberServers: new MemberServers({ store, clock, serverName }),
     clock,
@@ -265,7 +271,7 @@ export function createContext(
       await Promise.all([inbound.stop(), residentFeeds.stopAll()]);
       wakes.close();
       passThrough.close();
-      await outside.close();
+      await Promise.all([outside.close(), workers.close()]);
     },
   };
 }

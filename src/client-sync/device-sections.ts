@@ -94,7 +94,7 @@ export class DeviceSectionReader {
         : await readOn(this.#store, log, at, head, request.filter.timelineLimit ?? NEXT_TIMELINE);
     into.read.set(peek.instance, stretch.end);
     if (!wantsRoom(request.filter, peek.roomId)) return;
-    const whole = at === undefined || stretch.gap || request.fullState;
+    const whole = at === undefined || stretch.gap || stretch.stateAnew || request.fullState;
     if (!whole && stretch.timeline.length === 0 && stretch.skippedState.length === 0) return;
     into.peek.set(peek.roomId, await this.#render(log, stretch, whole, request));
   }

@@ -2,6 +2,8 @@ import { isObject, type Json } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import type { KeyRing } from '../remote-servers/remote-servers.ts';
+import type { SignerUse } from '../rooms/signer-times.ts';
+import type { JobKey } from '../rooms/verify-jobs.ts';
 
 /** Servers of one answer that are asked for keys, beside those whose keys are known. */
 const MOST_SERVERS = 200;
@@ -25,10 +27,58 @@ export async function gatherKeys(
   signal?: AbortSignal,
   withinMs = GATHERED_WITHIN_MS,
 ): Promise<KeyRing> {
+  await lookUpKeys(wantedKeys(events), keys, clock, withinMs, signal);
+  const known: KeyRing['known'] = (server, keyId, at, use) => keys.known(server, keyId, at, use);
+  return { known, publicKey: async (server, keyId, at, use) => known(server, keyId, at, use) };
+}
+
+/** The same for events that a worker verifies: every key that can be had, and until when it counts. */
+export async function gatherJobKeys(
+  uses: readonly SignerUse[],
+  keys: KeyRing,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<JobKey[]> {
+  const wanted = new Map<string, Map<string, number>>();
+  for (const { server, keyId, times } of uses) {
+    const ofServer = wanted.get(server) ?? new Map<string, number>();
+    wanted.set(server, ofServer.set(keyId, times.at(-1) ?? 0));
+  }
+  await lookUpKeys(wanted, keys, clock, GATHERED_WITHIN_MS, signal);
+  const found: JobKey[] = [];
+  for (const { server, keyId, times } of uses) {
+    const until = lastTime(times, (at) => keys.known(server, keyId, at, 'event') !== null);
+    const publicKey = until === null ? null : keys.known(server, keyId, until, 'event');
+    if (until !== null && publicKey !== null) found.push({ server, keyId, publicKey, until });
+  }
+  return found;
+}
+
+/** The last of the ascending times at which it holds; it holds up to some time, and not after it. */
+function lastTime(times: Float64Array, holds: (at: number) => boolean): number | null {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (holds(times[middle] as number)) low = middle + 1;
+    else high = middle;
+  }
+  return times[low - 1] ?? null;
+}
+
+/** `wanted`: server → key ID → the newest time it was used at. */
+async function lookUpKeys(
+  wanted: ReadonlyMap<string, ReadonlyMap<string, number>>,
+  keys: KeyRing,
+  clock: Clock,
+  withinMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const lookUps: Promise<unknown>[] = [];
   let servers = 0;
-  for (const [server, wanted] of wantedKeys(events)) {
-    const missing = [...wanted].filter(([keyId, at]) => keys.known(server, keyId, at, 'event') === null);
+  for (const [server, wantedOfServer] of wanted) {
+    const missing = [...wantedOfServer].filter(
+      ([keyId, at]) => keys.known(server, keyId, at, 'event') === null,
+    );
     if (missing.length === 0) continue;
     if (++servers > MOST_SERVERS) break;
     for (const [keyId, at] of missing) {
@@ -39,8 +89,6 @@ export async function gatherKeys(
     const all = () => Promise.all(lookUps);
     await withDeadline(clock, withinMs, signal, all).catch(() => undefined);
   }
-  const known: KeyRing['known'] = (server, keyId, at, use) => keys.known(server, keyId, at, use);
-  return { known, publicKey: async (server, keyId, at, use) => known(server, keyId, at, use) };
 }
 
 /** Server → key ID → the newest time it was used at. */

@@ -1,10 +1,11 @@
 import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { pduOf, stateSlot } from '../rooms/log-entries.ts';
+import { isMark, pduOf, stateSlot } from '../rooms/log-entries.ts';
 import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { appendRemote } from './append-remote.ts';
-import { CurrentState, storedEvent } from './current-state.ts';
+import { addBySlices } from './complete-replica.ts';
+import { CurrentState } from './current-state.ts';
 import type { PeekAnswer } from './peek-answer.ts';
 import { hasGap } from './reseed.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
@@ -31,7 +32,7 @@ export async function becomeRemote(
     .filter(({ eventId, pdu }) => !inLog.has(eventId) && Number(pdu.depth) > begin)
     .toSorted((a, b) => Number(a.pdu.depth) - Number(b.pdu.depth));
   const gap = await hasGap(store, roomId, answer, new Set(fresh));
-  await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
+  await addBySlices(store, roomId, answer.state, answer.authChain, { anew: true });
   const current = new Set(answer.state.map(({ eventId }) => eventId));
   const graph = await RoomGraph.of(store, log, answer.rules);
   const room = { store, roomId, rules: answer.rules };
@@ -49,6 +50,7 @@ async function heldState(store: Store, log: RoomLog): Promise<{ begin: number; s
   for (let after = log.tail - 1; ; ) {
     const page = await store.logs.read(log.roomId, after, PAGE);
     for (const entry of page) {
+      if (isMark(entry)) continue;
       if (begin === Number.NEGATIVE_INFINITY) begin = Number(pduOf(entry).depth);
       if (entry.stateKey === null || !entry.applied) continue;
       const { eventId, json, type, stateKey } = entry;

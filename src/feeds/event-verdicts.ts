@@ -51,6 +51,10 @@ export class EventVerdicts {
     return this.#events.has(eventId) || this.#verdicts.has(eventId);
   }
 
+  isJudged(eventId: string): boolean {
+    return this.#verdicts.has(eventId);
+  }
+
   get create(): Pdu | null {
     return this.#create?.pdu ?? null;
   }

@@ -4,7 +4,7 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
-import { pduOf } from '../rooms/log-entries.ts';
+import { isMark, pduOf } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import { type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 
@@ -120,7 +120,7 @@ export class GapFiller {
   async #question(latest: string[]): Promise<JsonObject> {
     const { store } = this.#deps;
     const newest = await store.logs.readLast(this.#log.roomId, this.#log.head, MOST_EARLIEST);
-    const earliest = newest.map(({ eventId }) => eventId);
+    const earliest = newest.filter((entry) => !isMark(entry)).map(({ eventId }) => eventId);
     return { earliest_events: earliest, latest_events: latest, limit: MOST_AT_ONCE, min_depth: 0 };
   }
 
@@ -171,7 +171,8 @@ export class GapFiller {
   /** The depth at which the log begins, whatever strays may be among its first entries. */
   async #begin(): Promise<number> {
     const first = await this.#deps.store.logs.read(this.#log.roomId, this.#log.tail - 1, 9);
-    const depths = first.map((entry) => Number(pduOf(entry).depth)).toSorted((a, b) => a - b);
+    const events = first.filter((entry) => !isMark(entry));
+    const depths = events.map((entry) => Number(pduOf(entry).depth)).toSorted((a, b) => a - b);
     return depths[Math.floor(depths.length / 2)] ?? 0;
   }
 }

@@ -1,25 +1,26 @@
 import type { Clock } from '../platform/clock.ts';
-import { newEntry } from '../rooms/log-entries.ts';
+import { newEntry, statePartialMark } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { RoomLog, Store } from '../store/store.ts';
-import { storedEvent } from './current-state.ts';
+import { addBySlices } from './complete-replica.ts';
 import type { PeekAnswer } from './peek-answer.ts';
 
 /**
  * Opens the log of a room that was not held from a peeked server's answer. Where the server is none that begins to
- * send before it answers, what happened in between may be missing: the room is to be asked for once more.
+ * send before it answers, what happened in between may be missing: the room is to be asked for once more. With a rest
+ * of the answer to come, the log says that its state is partial.
  */
 export async function openFromAnswer(
   { store, clock }: { readonly store: Store; readonly clock: Clock },
   roomId: string,
   answer: PeekAnswer,
 ): Promise<RoomLog> {
-  await store.replicas.replace(roomId, answer.state.map(storedEvent), answer.authChain.map(storedEvent));
+  await addBySlices(store, roomId, answer.state, answer.authChain, { anew: true });
   const now = clock.now();
   const current = new Set(answer.state.map(({ eventId }) => eventId));
   const earlier = new Map(answer.authChain.map((event) => [event.eventId, event]));
-  const entries = answer.recent.map((event) =>
+  const recent = answer.recent.map((event) =>
     newEntry({ ...event, replaces: replacedOf(event, earlier) }, now, {
       shown: true,
       applied: current.has(event.eventId),
@@ -33,7 +34,10 @@ export async function openFromAnswer(
       openedAt: now,
       firstPosition: firstPosition(now),
     },
-    { entries, ...(answer.isSeamless ? {} : { needsCatchUp: true }) },
+    {
+      entries: answer.rest === null ? recent : [...recent, statePartialMark(now)],
+      ...(answer.isSeamless && answer.rest === null ? {} : { needsCatchUp: true }),
+    },
   );
 }
 

@@ -4,15 +4,17 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { KeyRing } from '../remote-servers/remote-servers.ts';
+import type { UnverifiedRest, VerifiedBatch } from '../rooms/large-answer.ts';
 import { closingReason, whyNotPeekable } from '../rooms/readable.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
 import { gatherKeys } from './answer-keys.ts';
 import type { AuthSource } from './auth-source.ts';
 import { judgeAnswer } from './judge-answer.ts';
+import { judgedRest } from './judged-rest.ts';
 
-/** More than the largest public rooms have; beyond it an answer is not looked at. */
-const MOST_EVENTS = 200_000;
+/** More than the largest public rooms have, state and auth chain together; beyond it an answer is not looked at. */
+export const MOST_EVENTS = 200_000;
 /** Recent events taken from an answer: what a first timeline shows, and some to spare. */
 const MOST_RECENT = 50;
 /** MSC2444 names no bounds for the interval; these keep a wrong unit or a hostile zero harmless. */
@@ -35,6 +37,22 @@ export interface PeekAnswer {
    * both the newest event and the newest events. Others are asked once more.
    */
   readonly isSeamless: boolean;
+  /** Of a large answer, what is not in `state` and `authChain` yet; else null. */
+  readonly rest: RestOfAnswer | null;
+}
+
+/** What of a large answer a reader does not need first. Whoever has the answer sees to its end. */
+export interface RestOfAnswer {
+  /** Verified and authorised. Throws `WorkerFailure`, or when nobody wants the answer any more. */
+  batches(): AsyncIterable<VerifiedBatch>;
+  /** Lets the next large answer have its turn. */
+  end(): void;
+}
+
+/** That what is read is but the first part of a large answer: the rest of it, and what is called at its end. */
+export interface LargeReading {
+  readonly rest: UnverifiedRest;
+  readonly end: () => void;
 }
 
 /** The server answered, but with nothing that can be used. `kind` decides what the client is told. */
@@ -56,6 +74,7 @@ export interface PeekAnswerReading {
   readonly auth?: AuthSource;
   /** Nobody wants the answer any more. */
   readonly signal?: AbortSignal;
+  readonly large?: LargeReading;
 }
 
 /** State without which a room would seem open that is not: what does not verify of it cannot just be left out. */
@@ -75,7 +94,7 @@ const DECISIVE = [
 export async function readPeekAnswer(
   body: JsonObject,
   roomId: string,
-  { keys, clock, rejected, auth, signal }: PeekAnswerReading,
+  { keys, clock, rejected, auth, signal, large }: PeekAnswerReading,
 ): Promise<PeekAnswer> {
   const version = typeof body.room_version === 'string' ? body.room_version : '1';
   const rules = roomVersion(version);
@@ -99,7 +118,8 @@ export async function readPeekAnswer(
   };
   const claimed = createAmong([...authentic.state, ...authentic.authChain]);
   if (claimed !== null) checkCreate(claimed, roomId, version, rules);
-  const judged = await judgeAnswer(authentic, { room, keys, clock, rejected, auth, signal });
+  const judging = { room, keys, clock, rejected, auth, signal };
+  const judged = await judgeAnswer(authentic, judging);
   const state = onePerSlot(judged.state);
   const { authChain } = judged;
   const recent = uniqueById(judged.recent);
@@ -133,6 +153,13 @@ export async function readPeekAnswer(
     authChain,
     recent: readableSince(recent, visibility),
     isSeamless: isObject(body.latest_event) && Array.isArray(body.messages),
+    rest:
+      large === undefined || large.rest.count === 0
+        ? null
+        : {
+            end: large.end,
+            batches: () => judgedRest(large.rest, [...authChain, ...state], { ...judging, version }),
+          },
   };
 }
 

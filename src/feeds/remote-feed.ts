@@ -16,11 +16,12 @@ import { appendRemote } from './append-remote.ts';
 import { authSourceAt } from './auth-source.ts';
 import { deniedInBatch } from './authorise-batch.ts';
 import { becomeRemote } from './become-remote.ts';
+import { completeReplica, withRest } from './complete-replica.ts';
 import { CurrentState } from './current-state.ts';
 import { GapFiller } from './gap-filler.ts';
 import { HeldEvents } from './held-events.ts';
 import { openFromAnswer } from './open-remote.ts';
-import { type PeekAnswer, readPeekAnswer } from './peek-answer.ts';
+import { type LargeReading, type PeekAnswer, readPeekAnswer } from './peek-answer.ts';
 import { RejectedEvents } from './rejected-events.ts';
 import { reseed } from './reseed.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
@@ -53,6 +54,7 @@ export class RemoteFeed {
   readonly #deps: RemoteFeedDeps;
   /** Events of a room go in one after the other. */
   readonly #queues = new RoomQueues();
+  readonly #completing = new Set<string>();
   readonly #held = new HeldEvents();
   readonly #rejected = new RejectedEvents();
 
@@ -64,7 +66,13 @@ export class RemoteFeed {
    * Reads what `server` answered to `PUT /peek`. What it names as authorising and does not give is asked for there.
    * Rejects with `PeekAnswerUnusable`.
    */
-  read(body: JsonObject, roomId: string, server: string, signal?: AbortSignal): Promise<PeekAnswer> {
+  read(
+    body: JsonObject,
+    roomId: string,
+    server: string,
+    signal?: AbortSignal,
+    large?: LargeReading,
+  ): Promise<PeekAnswer> {
     const { keys, clock, remote } = this.#deps;
     return readPeekAnswer(body, roomId, {
       keys,
@@ -72,28 +80,56 @@ export class RemoteFeed {
       auth: authSourceAt(remote, server, roomId),
       rejected: ({ reason, message }) => this.#drop(roomId, server, reason, 1, message),
       ...(signal === undefined ? {} : { signal }),
+      ...(large === undefined ? {} : { large }),
     });
   }
 
   /**
    * Opens the log and replica of a room from a peeked server's answer. A log that is open already goes on.
-   * Events of the room that arrive while the answer is being obtained wait for it, and come after it.
+   * Events of the room that arrive while the answer is being obtained wait for it, and come after it; where the
+   * answer is large they wait for all of it, though the log can be read as soon as this resolves.
    */
   seed(roomId: string, obtain: () => Promise<PeekAnswer>): Promise<RoomLog> {
-    return this.#queues.run(roomId, async () => {
-      const { store } = this.#deps;
+    const { promise, resolve, reject } = Promise.withResolvers<RoomLog>();
+    const seeding = this.#queues.run(roomId, async () => {
       const answer = await obtain();
-      const held = await store.logs.get(roomId);
-      if (held !== null && held.closed === null) {
-        if (held.feed === 'resident') await becomeRemote(this.#deps, held, answer);
-        else await reseed(this.#deps, held, answer);
-        await this.#retryHeld(held, answer.rules);
-        return (await store.logs.get(roomId)) ?? held;
+      try {
+        await this.#seed(roomId, answer, resolve);
+      } finally {
+        answer.rest?.end();
       }
-      this.#held.release(roomId);
-      if (held !== null) await store.logs.drop(roomId);
-      return openFromAnswer(this.#deps, roomId, answer);
     });
+    seeding.catch(reject);
+    return promise;
+  }
+
+  /** Calls `opened` as soon as the log can be read. */
+  async #seed(roomId: string, answer: PeekAnswer, opened: (log: RoomLog) => void): Promise<void> {
+    const { store } = this.#deps;
+    const held = await store.logs.get(roomId);
+    if (held !== null && held.closed === null) {
+      const whole = await withRest(answer);
+      if (held.feed === 'resident') await becomeRemote(this.#deps, held, whole);
+      else await reseed(this.#deps, held, whole);
+      await this.#retryHeld(held, answer.rules);
+      opened((await store.logs.get(roomId)) ?? held);
+      return;
+    }
+    this.#held.release(roomId);
+    if (held !== null) await store.logs.drop(roomId);
+    this.#completing.add(roomId);
+    try {
+      const log = await openFromAnswer(this.#deps, roomId, answer);
+      opened(log);
+      if (answer.rest !== null) await completeReplica(this.#deps, log, answer, answer.rest);
+    } finally {
+      this.#completing.delete(roomId);
+    }
+  }
+
+  /** The room can be read, but the rest of a large answer is still being verified. */
+  isCompleting(roomId: string): boolean {
+    return this.#completing.has(roomId);
   }
 
   /** Does something with a room's log while none of its events are being taken in. */

@@ -1,14 +1,19 @@
-import { prevEventIds } from '../matrix/pdu.ts';
+import { prevEventIds, stateKeyOf } from '../matrix/pdu.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { isMark, isStatePartial, pduOf, stateSlot, stateWholeMark } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { appendRemote } from './append-remote.ts';
+import { addBySlices } from './complete-replica.ts';
 import { CurrentState, slotOf, storedEvent } from './current-state.ts';
 import type { PeekAnswer } from './peek-answer.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
+
+/** A log has been partial, and is whole. */
+const MOST_MARKS = 2;
 
 export interface ReseedDeps {
   readonly store: Store;
@@ -33,7 +38,9 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
   }
   const old = new Map(held.map((event) => [slotOf(event), event.eventId]));
   const changed = answer.state.filter((event) => old.get(slotOf(storedEvent(event))) !== event.eventId);
-  const given = new Map([...changed, ...answer.recent].map((event) => [event.eventId, event]));
+  const partial = await isStatePartial(store, roomId);
+  const told = partial ? await sinceBegin(store, log, changed) : changed;
+  const given = new Map([...told, ...answer.recent].map((event) => [event.eventId, event]));
   const inLog = await store.logs.positions(roomId, [...given.keys()]);
   const fresh = [...given.values()]
     .filter(({ eventId }) => !inLog.has(eventId))
@@ -41,7 +48,7 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
 
   const toldBefore = changed.filter(({ eventId }) => inLog.has(eventId)).length;
   const gone = await replaceReplica(store, roomId, held, answer);
-  const differences = log.needsCatchUp ? toldBefore + gone : changed.length + gone;
+  const differences = log.needsCatchUp || partial ? toldBefore + gone : changed.length + gone;
   deps.metrics.stateCorrections.inc(differences);
   const gap = (await hasGap(store, roomId, answer, new Set(fresh))) || toldBefore + gone > 0;
 
@@ -58,6 +65,7 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
     gap: gap && (fresh.length > 0 || toldBefore + gone > 0),
     needsCatchUp: false,
   });
+  if (partial) await store.logs.append(roomId, { entries: [stateWholeMark(clock.now())] });
   if (toldBefore + gone > 0) {
     deps.logger.info(
       { room: roomId, keys: toldBefore + gone },
@@ -68,11 +76,23 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
 
 /** Whether the answer ends where the log has gone on: nothing in it is new, and it lacks the log's newest event. */
 async function isBehind(store: Store, log: RoomLog, { recent }: PeekAnswer): Promise<boolean> {
-  const [newest] = await store.logs.readLast(log.roomId, log.head, 1);
+  const last = await store.logs.readLast(log.roomId, log.head, 1 + MOST_MARKS);
+  const newest = last.findLast((entry) => !isMark(entry));
   if (newest === undefined || recent.length === 0 || log.needsCatchUp) return false;
   const ids = recent.map(({ eventId }) => eventId);
   if (ids.includes(newest.eventId)) return false;
   return (await store.logs.positions(log.roomId, ids)).size === ids.length;
+}
+
+/** Where the replica lacked much of the state, that from before the log's beginning is not new for being lacked. */
+async function sinceBegin(
+  store: Store,
+  log: RoomLog,
+  events: readonly VerifiedEvent[],
+): Promise<VerifiedEvent[]> {
+  const [oldest] = await store.logs.read(log.roomId, log.tail - 1, 1);
+  const begin = oldest === undefined || isMark(oldest) ? 0 : Number(pduOf(oldest).depth);
+  return events.filter(({ pdu }) => Number(pdu.depth) >= begin);
 }
 
 /** Returns how many keys have no event any more. */
@@ -82,12 +102,12 @@ async function replaceReplica(
   held: readonly StoredEvent[],
   answer: PeekAnswer,
 ): Promise<number> {
-  const state = answer.state.map(storedEvent);
-  const chain = answer.authChain.map(storedEvent);
-  const slots = new Set(state.map(slotOf));
+  const slots = new Set(answer.state.map(({ pdu }) => stateSlot(pdu.type, stateKeyOf(pdu) ?? '')));
   const gone = held.filter((event) => !slots.has(slotOf(event))).length;
-  if (gone > 0) await store.replicas.replace(roomId, state, [...chain, ...held]);
-  else await store.replicas.add(roomId, state, chain);
+  if (gone > 0) {
+    const state = answer.state.map(storedEvent);
+    await store.replicas.replace(roomId, state, [...answer.authChain.map(storedEvent), ...held]);
+  } else await addBySlices(store, roomId, answer.state, answer.authChain);
   return gone;
 }
 

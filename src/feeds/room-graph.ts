@@ -1,6 +1,6 @@
 import { prevEventIds } from '../matrix/pdu.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
-import { pduOf } from '../rooms/log-entries.ts';
+import { isMark, pduOf } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { RoomLog, Store } from '../store/store.ts';
 
@@ -29,6 +29,7 @@ export class RoomGraph {
   static async of(store: Store, log: RoomLog, rules: RoomVersionRules): Promise<RoomGraph> {
     const graph = new RoomGraph(rules);
     for (const entry of await store.logs.readLast(log.roomId, log.head, WINDOW)) {
+      if (isMark(entry)) continue;
       graph.add({ eventId: entry.eventId, pdu: pduOf(entry) as VerifiedEvent['pdu'] }, entry.shown);
     }
     return graph;

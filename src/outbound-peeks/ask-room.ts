@@ -1,14 +1,16 @@
-import type { PeekAnswer } from '../feeds/peek-answer.ts';
+import { type LargeReading, MOST_EVENTS, type PeekAnswer } from '../feeds/peek-answer.ts';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
 import type { Logger } from '../platform/log.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
+import { type LargeAnswer, readLargeAnswer } from '../rooms/large-answer.ts';
+import type { VerifyWorkers } from '../rooms/verify-workers.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
 import { isUnrecognized } from './candidates.ts';
-import { LargeAnswers } from './large-answers.ts';
-import type { PeekRequests } from './peek-requests.ts';
+import { LargeAnswers, type Turn } from './large-answers.ts';
+import type { LargeOptions, PeekRequests } from './peek-requests.ts';
 import { takesEachPutAnew } from './peer-manners.ts';
 
 /** What a first timeline shows, and some to spare. */
@@ -18,6 +20,7 @@ export interface AskRoomDeps {
   readonly store: Store;
   readonly remote: RemoteServers;
   readonly feed: RemoteFeed;
+  readonly workers: VerifyWorkers;
   readonly logger: Logger;
 }
 
@@ -26,6 +29,15 @@ export interface Asked {
   readonly answer: PeekAnswer;
   readonly peekId: string;
   readonly how: OutboundPeek['how'];
+}
+
+/** An answer as it came; of a large one, its first part and the way to read it again. */
+interface Given {
+  readonly body: JsonObject;
+  readonly large: {
+    readonly answer: LargeAnswer;
+    again(recent: readonly Json[]): Promise<LargeAnswer>;
+  } | null;
 }
 
 /** Asks one server for a room, in the manner in which that server can be asked, and verifies its answer. */
@@ -42,7 +54,7 @@ export class AskRoom {
   /**
    * `held`: our live peek on the room through this server, which is asked for again. `begins` is told the peek ID
    * before anything is sent that begins a peek. Rejects with what the request or the reading of its answer failed
-   * with.
+   * with. The answer holds a place among the large ones until its rest ends, or `signal` aborts.
    */
   async ask(
     roomId: string,
@@ -55,28 +67,73 @@ export class AskRoom {
     signal.throwIfAborted();
     const peekId = held === null || anew ? this.#requests.newPeekId() : held.peekId;
     const turn = this.#large.turn();
-    const options = { signal, beforeLarge: turn.enter };
+    signal.addEventListener('abort', turn.leave, { once: true });
+    let kept = false;
     try {
       let how: OutboundPeek['how'] = anew ? 'anew' : 'put';
       begins(peekId);
-      let body: JsonObject;
+      let given: Given;
       try {
-        body = await this.#requests.put(server, roomId, peekId, options);
+        given = await this.#given(turn, signal, (options) =>
+          this.#requests.put(server, roomId, peekId, options),
+        );
       } catch (error) {
         if (!isUnrecognized(error)) throw error;
         how = 'get';
-        body = await this.#requests.snapshot(server, roomId, options);
+        given = await this.#given(turn, signal, (options) =>
+          this.#requests.snapshot(server, roomId, options),
+        );
       }
-      return { answer: await this.#read(roomId, server, body, signal), peekId, how };
+      const answer = await this.#read(roomId, server, given, signal, turn);
+      kept = answer.rest !== null;
+      return { answer, peekId, how };
     } finally {
-      turn.leave();
+      if (!kept) turn.leave();
     }
   }
 
-  async #read(roomId: string, server: string, body: JsonObject, signal: AbortSignal): Promise<PeekAnswer> {
-    const whole = Array.isArray(body.messages) ? body : await this.#withEarlier(roomId, server, body, signal);
-    const answer = await this.#deps.feed.read(whole, roomId, server, signal);
-    return { ...answer, isSeamless: answer.isSeamless && whole === body };
+  /** Has a large answer read by a worker. */
+  async #given(
+    turn: Turn,
+    signal: AbortSignal,
+    request: (options: LargeOptions) => Promise<JsonObject>,
+  ): Promise<Given> {
+    const { workers } = this.#deps;
+    let large: Given['large'] = null;
+    const body = await request({
+      signal,
+      beforeLarge: turn.enter,
+      readLarge: async (bytes, { maxValues }) => {
+        const limits = { maxValues, maxEvents: MOST_EVENTS };
+        const answer = await readLargeAnswer(workers, bytes, limits, signal);
+        large = {
+          answer,
+          again: (recent) => readLargeAnswer(workers, bytes, { ...limits, recent }, signal),
+        };
+        return answer.first;
+      },
+    });
+    return { body, large };
+  }
+
+  async #read(
+    roomId: string,
+    server: string,
+    { body, large }: Given,
+    signal: AbortSignal,
+    turn: Turn,
+  ): Promise<PeekAnswer> {
+    let whole = Array.isArray(body.messages) ? body : await this.#withEarlier(roomId, server, body, signal);
+    const isSeamless = whole === body;
+    let read = large?.answer;
+    if (large !== null && whole !== body && Array.isArray(whole.messages)) {
+      // Whom the earlier events are by was not known when it was chosen what comes first.
+      read = await large.again(whole.messages);
+      whole = read.first;
+    }
+    const reading: LargeReading | undefined = read && { rest: read.rest, end: turn.leave };
+    const answer = await this.#deps.feed.read(whole, roomId, server, signal, reading);
+    return { ...answer, isSeamless: answer.isSeamless && isSeamless };
   }
 
   /**

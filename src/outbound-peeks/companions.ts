@@ -4,6 +4,7 @@ import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { stateSlot } from '../rooms/log-entries.ts';
+import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
 import { NobodyLetsUs } from './candidates.ts';
 import type { Patience } from './patience.ts';
@@ -66,7 +67,7 @@ export class Companions {
     const { feed, logger } = this.#deps;
     try {
       const { server, answer } = await this.#parts.subscriber.obtain(roomId, servers, held);
-      await this.#compare(roomId, server, answer);
+      await this.#compare(roomId, server, answer).finally(() => answer.rest?.end());
       const events = answer.recent.map(({ pdu }) => pdu);
       await feed.ingest(roomId, server, events);
       return true;
@@ -88,10 +89,14 @@ export class Companions {
       here.set(stateSlot(type, stateKey ?? ''), eventId);
     }
     let differing = 0;
-    for (const { pdu, eventId } of answer.state) {
+    const compare = ({ pdu, eventId }: VerifiedEvent) => {
       const slot = stateSlot(pdu.type, String(pdu.state_key));
       if (here.get(slot) !== eventId) differing++;
       here.delete(slot);
+    };
+    answer.state.forEach(compare);
+    for await (const { list, events } of answer.rest?.batches() ?? []) {
+      if (list === 'state') events.forEach(compare);
     }
     differing += here.size;
     metrics.stateComparisons.inc({ outcome: differing === 0 ? 'same' : 'differing' });

@@ -7,6 +7,7 @@ import type { Random } from '../platform/random.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { MemberServers } from '../rooms/member-servers.ts';
+import type { VerifyWorkers } from '../rooms/verify-workers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
 import { AskRoom } from './ask-room.ts';
 import { orderedCandidates } from './candidates.ts';
@@ -23,6 +24,7 @@ export interface OutboundPeeksDeps {
   readonly store: Store;
   readonly remote: RemoteServers;
   readonly keys: KeyRing;
+  readonly workers: VerifyWorkers;
   readonly feed: RemoteFeed;
   readonly memberServers: MemberServers;
   readonly clock: Clock;
@@ -204,6 +206,7 @@ export class OutboundPeeks {
     const toAsk = this.#standing.toAsk(live, (server) => remote.availableIn(server) > 0, now);
     const tended = [...new Set(peeks.map(({ roomId }) => roomId))]
       .filter((roomId) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
+      .filter((roomId) => !this.#deps.feed.isCompleting(roomId))
       .map((roomId) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now, toAsk)));
     await this.#forAWhile(Promise.allSettled(tended));
   }

@@ -96,7 +96,7 @@ export class PeekRequests {
   }
 }
 
-type LargeOptions = Pick<RemoteRequest, 'signal' | 'beforeLarge'>;
+export type LargeOptions = Pick<RemoteRequest, 'signal' | 'beforeLarge' | 'readLarge'>;
 
 function peekPath(roomId: string, peekId: string): string {
   return `/_matrix/federation/v1/peek/${encodeURIComponent(roomId)}/${encodeURIComponent(peekId)}`;

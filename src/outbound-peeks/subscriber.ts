@@ -53,7 +53,7 @@ export class Subscriber {
     return this.#deps.feed.seed(roomId, async () => (await this.obtain(roomId, servers, held)).answer);
   }
 
-  /** The same without touching the room's log. `held` null: beside the peeks that the room has. */
+  /** The same without touching the room's log; the caller ends the answer's rest. `held` null: beside the peeks that the room has. */
   async obtain(
     roomId: string,
     servers: readonly string[],
@@ -90,6 +90,7 @@ export class Subscriber {
     try {
       await this.#keep(roomId, server, servers, asked, held);
     } catch (error) {
+      asked.answer.rest?.end();
       if (asked.how !== 'get') endings.endQuietly(roomId, server, asked.peekId);
       throw error;
     }

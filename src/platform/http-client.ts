@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { type Clock, systemClock } from './clock.ts';
+import { CollectedBody, LARGE_BODY_BYTES } from './collected-body.ts';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
@@ -14,7 +15,7 @@ export interface HttpRequest {
   readonly timeoutMs: number;
   /** A longer answer is an error, never cut. */
   readonly maxBytes: number;
-  /** Called when more than `LARGE_ANSWER_BYTES` have come; no more is read until this resolves. */
+  /** Called when more than `LARGE_BODY_BYTES` have come; no more is read until this resolves. */
   readonly beforeLarge?: () => Promise<void>;
   readonly signal?: AbortSignal;
   /**
@@ -28,13 +29,11 @@ export interface HttpResponse {
   readonly status: number;
   /** Lower-case names. */
   readonly headers: IncomingHttpHeaders;
+  /** Over `LARGE_BODY_BYTES` in shared memory. */
   readonly body: Buffer;
 }
 
 export type HttpClient = (request: HttpRequest) => Promise<HttpResponse>;
-
-/** An answer over this may have to wait for its turn. */
-const LARGE_ANSWER_BYTES = 1024 * 1024;
 
 const NO_CONNECTION: ReadonlySet<string | null> = new Set([
   'CERT_HAS_EXPIRED',
@@ -123,8 +122,7 @@ async function exchange(
 ): Promise<HttpResponse> {
   const answer = await begin(dispatcher, request, abort.signal);
   const announced = Number(answer.headers['content-length'] ?? 0);
-  const body = new BodyBytes(announced);
-  let length = 0;
+  const body = new CollectedBody(request.maxBytes);
   let large = false;
   const tooLarge = () => {
     abort.abort(
@@ -135,47 +133,15 @@ async function exchange(
   answer.body.on('error', () => {});
   if (announced > request.maxBytes) tooLarge();
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-    length += chunk.length;
+    const length = body.length + chunk.length;
     if (length > request.maxBytes) tooLarge();
-    if (length > LARGE_ANSWER_BYTES && !large) {
+    if (length > LARGE_BODY_BYTES && !large) {
       large = true;
       await request.beforeLarge?.();
     }
     body.add(chunk);
   }
-  return { status: answer.statusCode, headers: answer.headers, body: body.whole() };
-}
-
-/**
- * Chunks on their way to one buffer. A large body of announced length is copied together while it arrives: to do so
- * in one go at the end holds the event loop up for more than a millisecond with each megabyte.
- */
-class BodyBytes {
-  readonly #announced: number;
-  #chunks: Buffer[] = [];
-  #length = 0;
-  #buffer: Buffer | null = null;
-
-  constructor(announced: number) {
-    this.#announced = Number.isSafeInteger(announced) ? announced : 0;
-  }
-
-  add(chunk: Buffer): void {
-    const end = this.#length + chunk.length;
-    if (this.#buffer === null && end > LARGE_ANSWER_BYTES && end <= this.#announced) {
-      this.#buffer = Buffer.allocUnsafeSlow(this.#announced);
-      Buffer.concat(this.#chunks, this.#length).copy(this.#buffer);
-      this.#chunks = [];
-    }
-    if (this.#buffer === null) this.#chunks.push(chunk);
-    else chunk.copy(this.#buffer, this.#length);
-    this.#length = end;
-  }
-
-  whole(): Buffer {
-    if (this.#buffer !== null) return this.#buffer.subarray(0, this.#length);
-    return Buffer.concat(this.#chunks, this.#length);
-  }
+  return { status: answer.statusCode, headers: answer.headers, body: body.bytes() };
 }
 
 async function begin(

@@ -26,6 +26,12 @@ export interface RemoteRequest {
   readonly maxValues?: number;
   /** Called when more than 1 MiB of the answer has come; no more of it is read until this resolves. */
   readonly beforeLarge?: () => Promise<void>;
+  /**
+   * Reads an answer of more than 1 MiB (in shared memory) in place of parsing it here, where that would hold up
+   * the event loop; what it gives is the answer. It sees to size, depth and number of values itself, and rejects
+   * with `JsonError`.
+   */
+  readonly readLarge?: (body: Uint8Array, limits: { readonly maxValues: number }) => Promise<JsonObject>;
   readonly signal?: AbortSignal;
   /** Tried even while back-off is running (a user waits for it, or the sender keeps its own). */
   readonly ignoreBackOff?: boolean;

@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import { canonicalJson } from '../matrix/canonical-json.ts';
-import { isObject, type JsonObject, MAX_ENVELOPE_DEPTH } from '../matrix/json.ts';
+import { isObject, JsonError, type JsonObject, MAX_ENVELOPE_DEPTH } from '../matrix/json.ts';
 import { HOLDS_EVENTS, MAX_JSON_VALUES, parseJson } from '../matrix/json-scan.ts';
 import type { SigningKey } from '../matrix/signing-key.ts';
 import { signCanonicalRequest } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
+import { LARGE_BODY_BYTES } from '../platform/collected-body.ts';
 import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import type { HttpsRequest } from '../platform/guarded-agent.ts';
 import { HttpError, type HttpResponse } from '../platform/http-client.ts';
@@ -75,7 +76,7 @@ export class SignedClient implements RemoteServers {
     const startedAt = clock.now();
     try {
       const response = await this.#send(server, outgoing, request);
-      const answer = answerOf(server, response, request.maxValues);
+      const answer = await answerOf(server, response, request);
       this.#backOff.succeeded(server);
       metrics.remoteRequests.inc({ outcome: 'ok' });
       return answer;
@@ -139,23 +140,42 @@ export class SignedClient implements RemoteServers {
   }
 }
 
-function answerOf(server: string, { status, body }: HttpResponse, maxValues?: number): JsonObject {
-  const json = parsed(body, maxValues);
+async function answerOf(
+  server: string,
+  { status, body }: HttpResponse,
+  { maxValues = MAX_JSON_VALUES, readLarge }: RemoteRequest,
+): Promise<JsonObject> {
+  const large = readLarge !== undefined && body.length > LARGE_BODY_BYTES;
   if (status >= 200 && status < 300) {
+    const json = large ? await readApart(body, maxValues, readLarge) : parsed(body, maxValues);
     if (json === null) throw new RemoteUnreachable(`${server} answered what is no JSON object`);
     return json;
   }
+  const json = large ? null : parsed(body, maxValues);
   const errcode = json !== null && typeof json.errcode === 'string' ? json.errcode : null;
   throw new RemoteRefusal(server, status, errcode, json ?? {});
 }
 
 /** Answers hold events, each of which is checked by whoever uses it. */
-function parsed(body: Buffer, maxValues = MAX_JSON_VALUES): JsonObject | null {
+function parsed(body: Buffer, maxValues: number): JsonObject | null {
   try {
     const json = parseJson(body, { ...HOLDS_EVENTS, maxValues });
     return isObject(json) ? json : null;
   } catch {
     return null;
+  }
+}
+
+async function readApart(
+  body: Buffer,
+  maxValues: number,
+  readLarge: NonNullable<RemoteRequest['readLarge']>,
+): Promise<JsonObject | null> {
+  try {
+    return await readLarge(body, { maxValues });
+  } catch (error) {
+    if (error instanceof JsonError) return null;
+    throw error;
   }
 }
 

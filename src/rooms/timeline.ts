@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
+import { tellsStateAnew } from './log-entries.ts';
 
 /** A stretch of a room's log for one device. */
 export interface Stretch {
@@ -11,6 +12,8 @@ export interface Stretch {
   readonly limited: boolean;
   /** The log no longer holds what directly follows the cursor: the state must be read anew. */
   readonly gap: boolean;
+  /** State has come to be known since that is in no entry: the state must be read anew, though nothing is missing. */
+  readonly stateAnew: boolean;
   /** The position just before the timeline. */
   readonly start: number;
   /** The position that the device has reached with this stretch. */
@@ -106,5 +109,13 @@ function cut(
       }
     }
   }
-  return { timeline, skippedState: [...skipped.values()], limited, gap: at.gap, start, end: at.end };
+  return {
+    timeline,
+    skippedState: [...skipped.values()],
+    limited,
+    gap: at.gap,
+    stateAnew: entries.some(tellsStateAnew),
+    start,
+    end: at.end,
+  };
 }

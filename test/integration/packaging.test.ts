@@ -76,6 +76,18 @@ describe('the image that the Dockerfile describes', () => {
     }
   });
 
+  it('finds the file of its worker threads: one starts and answers', async () => {
+    const script = `
+      const { createVerifyWorkers } = await import('./dist/rooms/verify-workers.js');
+      const { systemClock } = await import('./dist/platform/clock.js');
+      const workers = createVerifyWorkers(1, systemClock);
+      const body = Buffer.from('{"state":[{}],"auth_chain":[]}');
+      const { outline } = await workers.run({ kind: 'outline', body, maxValues: 100, maxEvents: 10 });
+      console.log(outline.rest.state.length / 2);
+      await workers.close();`;
+    expect(await run(['node', '--input-type=module', '--eval', script])).toEqual({ code: 0, stdout: '1\n' });
+  });
+
   it('what package.json publishes is there', async () => {
     const { files, bin } = await packageJson();
     for (const path of files.filter((name) => name !== 'dist')) await stat(join(repositoryRoot, path));

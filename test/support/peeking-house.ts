@@ -30,12 +30,14 @@ import { systemRandom } from '../../src/platform/random.ts';
 import { MemberServers } from '../../src/rooms/member-servers.ts';
 import { RoomWakes } from '../../src/rooms/room-wakes.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
+import type { VerifyWorkers } from '../../src/rooms/verify-workers.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { OutboundPeek, RoomLog, Store } from '../../src/store/store.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type RoomBuilder, TestKeyRing } from './room-builder.ts';
 import { RoomHomeserver } from './room-homeserver.ts';
 import { ScriptedRemote } from './scripted-remote.ts';
+import { ScriptedWorkers } from './scripted-workers.ts';
 
 export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
@@ -54,6 +56,8 @@ export interface HouseOptions {
   readonly serversPerRoom?: number;
   /** Default: SQLite in memory. */
   readonly store?: Store;
+  /** Who reads and verifies large answers. Default: this thread. */
+  readonly workers?: VerifyWorkers;
   /** Resolves when what the store was asked has come to rest; see `ManualClock`. */
   readonly settled?: () => Promise<void>;
 }
@@ -130,6 +134,7 @@ export class PeekingHouse {
     });
     this.outbound = new OutboundPeeks({
       ...common,
+      workers: options.workers ?? new ScriptedWorkers(),
       feed: this.remoteFeed,
       memberServers: new MemberServers({ store, clock, serverName: 'here.test' }),
       serverName: 'here.test',

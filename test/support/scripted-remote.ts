@@ -1,4 +1,6 @@
 import type { JsonObject } from '../../src/matrix/json.ts';
+import { MAX_JSON_VALUES } from '../../src/matrix/json-scan.ts';
+import { LARGE_BODY_BYTES } from '../../src/platform/collected-body.ts';
 import {
   RemoteRefusal,
   type RemoteRequest,
@@ -47,7 +49,11 @@ export class ScriptedRemote implements RemoteServers {
     );
     if (found === undefined) throw new RemoteUnreachable(`${server} cannot be reached`);
     if (found.answer instanceof Error) throw found.answer;
-    return typeof found.answer === 'function' ? found.answer(call) : found.answer;
+    const answer = typeof found.answer === 'function' ? await found.answer(call) : found.answer;
+    if (request.readLarge === undefined) return answer;
+    const bytes = Buffer.from(JSON.stringify(answer));
+    const maxValues = request.maxValues ?? MAX_JSON_VALUES;
+    return bytes.length > LARGE_BODY_BYTES ? request.readLarge(bytes, { maxValues }) : answer;
   }
 
   /** The calls of one method, as `server path`. */
