@@ -119,7 +119,7 @@ export function createContext(
     keys,
     workers,
     feed: remoteFeed,
-    memberServers: new MemberServers({ store, clock, serverName }),
+    memberServers,
     clock,
     random,
     logger,

@@ -1,7 +1,7 @@
 import type { HeldSyncs } from '../client-sync/held-syncs.ts';
 import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
 import type { HomeserverReport } from '../homeserver/probe.ts';
-import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { OutboundPeeks, PeekedRoom } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Store } from '../store/store.ts';
@@ -48,8 +48,13 @@ export interface Health {
     readonly inbound: number | null;
     readonly outbound: number;
   };
+  /** Rooms of others and the servers that they are peeked through, those with a failing one first. */
+  readonly remote_rooms: readonly PeekedRoom[];
   readonly held_syncs: number;
 }
+
+/** Rooms of others that are listed. */
+const MOST_REMOTE_ROOMS = 100;
 
 /** Asks everything now: a real round trip to the store, the state of every feed, the numbers of peeks. */
 export async function readHealth(deps: HealthDeps): Promise<Health> {
@@ -67,6 +72,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   metrics.feedsRunning.set({ feed: 'resident' }, feeds.running);
   metrics.feedsRunning.set({ feed: 'remote' }, outbound.count);
   metrics.outboundPeeks.set(outbound.count);
+  metrics.outboundFailing.set(outbound.failing);
   if (counts.device !== null) metrics.devicePeeks.set(counts.device);
   if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
 
@@ -88,6 +94,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
     },
     feeds: { resident: feeds.running, remote: outbound.count, troubled: feeds.troubled },
     peeks: { ...counts, outbound: outbound.count },
+    remote_rooms: outbound.rooms(MOST_REMOTE_ROOMS),
     held_syncs: deps.held.count,
   };
 }

@@ -15,6 +15,12 @@ export function statusPage(health: Health): string {
     ['Outbound peeks', String(health.peeks.outbound)],
     ['Held syncs', String(health.held_syncs)],
   ];
+  for (const { room, through } of health.remote_rooms) {
+    const servers = through.map(({ server, failing, heard }) =>
+      failing ? `${server} (does not answer)` : `${server} (heard ${heard})`,
+    );
+    rows.push([`Peeked: ${room}`, `through ${servers.join(' and ')}`]);
+  }
   const cells = rows
     .map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`)
     .join('\n');

@@ -7,7 +7,7 @@ import { stateSlot } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
 import { NobodyLetsUs } from './candidates.ts';
-import type { Patience } from './patience.ts';
+import { Patience } from './patience.ts';
 import type { Standing } from './standing.ts';
 import type { Subscriber } from './subscriber.ts';
 
@@ -23,7 +23,6 @@ export interface CompanionsDeps {
 interface Parts {
   readonly subscriber: Subscriber;
   readonly standing: Standing;
-  readonly patience: Patience;
 }
 
 /**
@@ -33,6 +32,8 @@ interface Parts {
 export class Companions {
   readonly #deps: CompanionsDeps;
   readonly #parts: Parts;
+  /** By room: since when there is no second server. */
+  readonly #patience = new Patience();
 
   constructor(deps: CompanionsDeps, parts: Parts) {
     this.#deps = deps;
@@ -42,31 +43,42 @@ export class Companions {
   /** Sees to it that the room has as many servers as it should. */
   async complete(roomId: string, now: number, servers: () => Promise<string[]>): Promise<void> {
     const { store, serversPerRoom } = this.#deps;
-    const { patience } = this.#parts;
-    if (serversPerRoom < 2 || !patience.mayTry(keyOf(roomId), now)) return;
+    if (serversPerRoom < 2 || !this.#patience.mayTry(roomId, now)) return;
     const held = await store.outboundPeeks.ofRoom(roomId);
     const live = held.filter(({ phase }) => phase === 'live').map(({ server }) => server);
     if (live.length === 0 || live.length >= serversPerRoom) return;
-    const others = (await servers()).filter((server) => !live.includes(server));
-    if (others.length === 0 || !(await this.#ask(roomId, others, null))) patience.failed(keyOf(roomId), now);
-    else patience.succeeded(keyOf(roomId));
+    const candidates = await servers();
+    const others = candidates.filter((server) => !live.includes(server));
+    if (others.length > 0 && (await this.#ask(roomId, others, null, candidates))) {
+      this.#patience.succeeded(roomId);
+    } else this.#patience.failed(roomId, now);
   }
 
   /** Asks the companion for the whole room again, and compares. */
   async renew(peek: OutboundPeek, now: number): Promise<void> {
     const { store } = this.#deps;
     const { roomId, server, peekId } = peek;
-    if (!this.#parts.patience.mayTry(keyOf(roomId), now)) return;
-    if (await this.#ask(roomId, [server], peek)) return;
+    if (!this.#patience.mayTry(roomId, now)) return;
+    if (await this.#ask(roomId, [server], peek, peek.candidates)) return;
     this.#parts.standing.failed(server, now);
-    const again = this.#parts.patience.failed(keyOf(roomId), now);
+    const again = this.#patience.failed(roomId, now);
     await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
   }
 
-  async #ask(roomId: string, servers: readonly string[], held: OutboundPeek | null): Promise<boolean> {
+  /** Forgets all rooms but these. */
+  prune(roomIds: ReadonlySet<string>): void {
+    this.#patience.prune(roomIds);
+  }
+
+  async #ask(
+    roomId: string,
+    servers: readonly string[],
+    held: OutboundPeek | null,
+    candidates: readonly string[],
+  ): Promise<boolean> {
     const { feed, logger } = this.#deps;
     try {
-      const { server, answer } = await this.#parts.subscriber.obtain(roomId, servers, held);
+      const { server, answer } = await this.#parts.subscriber.obtain(roomId, servers, held, candidates);
       await this.#compare(roomId, server, answer).finally(() => answer.rest?.end());
       const events = answer.recent.map(({ pdu }) => pdu);
       await feed.ingest(roomId, server, events);
@@ -107,8 +119,4 @@ export class Companions {
       'the two servers that the room is peeked through do not agree on its state',
     );
   }
-}
-
-function keyOf(roomId: string): string {
-  return `second ${roomId}`;
 }

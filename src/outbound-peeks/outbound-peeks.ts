@@ -85,7 +85,7 @@ export class OutboundPeeks {
       standing,
       endings,
     });
-    const companions = new Companions(deps, { subscriber, standing, patience });
+    const companions = new Companions(deps, { subscriber, standing });
     this.#through = through;
     this.#subscriber = subscriber;
     this.#upkeep = new Upkeep(deps, {
@@ -170,6 +170,15 @@ export class OutboundPeeks {
     return rooms.toSorted((a, b) => Number(failing(b)) - Number(failing(a))).slice(0, limit);
   }
 
+  /** How many rooms are peeked through no server but failing ones, as far as this process has tried. */
+  get failing(): number {
+    let failing = 0;
+    for (const [, peeks] of this.#through.rooms()) {
+      if (peeks.every(({ server }) => this.#standing.isTroubled(server))) failing++;
+    }
+    return failing;
+  }
+
   /** The server has sent events of the room. */
   async heard(roomId: string, server: string): Promise<void> {
     this.#standing.heard(server);
@@ -202,9 +211,11 @@ export class OutboundPeeks {
       if (at + EXPIRED_PAUSE_MS <= now) this.#expiredAt.delete(roomId);
     }
     const peeks = await store.outboundPeeks.all();
+    const rooms = new Set(peeks.map(({ roomId }) => roomId));
+    this.#upkeep.prune(rooms);
     const live = peeks.filter(({ phase }) => phase === 'live');
     const toAsk = this.#standing.toAsk(live, (server) => remote.availableIn(server) > 0, now);
-    const tended = [...new Set(peeks.map(({ roomId }) => roomId))]
+    const tended = [...rooms]
       .filter((roomId) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
       .filter((roomId) => !this.#deps.feed.isCompleting(roomId))
       .map((roomId) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now, toAsk)));

@@ -22,7 +22,8 @@ export class Patience {
     this.#failed.delete(key);
   }
 
-  has(key: string): boolean {
-    return this.#failed.has(key);
+  /** Forgets what is not among these. */
+  prune(keys: ReadonlySet<string>): void {
+    for (const key of this.#failed.keys()) if (!keys.has(key)) this.#failed.delete(key);
   }
 }

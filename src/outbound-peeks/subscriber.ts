@@ -4,7 +4,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
 import type { Asked, AskRoom } from './ask-room.ts';
-import { combinedRefusal, type Failure, failureOf } from './candidates.ts';
+import { combinedRefusal, type Failure, failureOf, MOST_CANDIDATES } from './candidates.ts';
 import type { Endings } from './endings.ts';
 import { firstAcceptable } from './first-acceptable.ts';
 import type { PeekedThrough } from './peeked-through.ts';
@@ -53,20 +53,29 @@ export class Subscriber {
     return this.#deps.feed.seed(roomId, async () => (await this.obtain(roomId, servers, held)).answer);
   }
 
-  /** The same without touching the room's log; the caller ends the answer's rest. `held` null: beside the peeks that the room has. */
+  /**
+   * The same without touching the room's log; the caller ends the answer's rest. `held` null: beside the peeks
+   * that the room has. `candidates` are kept for the day when the server is gone.
+   */
   async obtain(
     roomId: string,
     servers: readonly string[],
     held: OutboundPeek | null,
+    candidates: readonly string[] = held?.candidates ?? servers,
   ): Promise<{ server: string; answer: PeekAnswer }> {
     try {
-      return await this.#obtain(roomId, servers, held);
+      return await this.#obtain(roomId, servers, held, candidates.slice(0, MOST_CANDIDATES));
     } finally {
       this.#parts.through.settled(roomId);
     }
   }
 
-  async #obtain(roomId: string, servers: readonly string[], held: OutboundPeek | null) {
+  async #obtain(
+    roomId: string,
+    servers: readonly string[],
+    held: OutboundPeek | null,
+    candidates: readonly string[],
+  ) {
     const { rooms, through, standing, endings } = this.#parts;
     const peekIds = new Map<string, string>();
     const ask = async (server: string, signal: AbortSignal): Promise<Asked> => {
@@ -76,9 +85,17 @@ export class Subscriber {
       return rooms.ask(roomId, server, again, signal, (peekId) => peekIds.set(server, peekId));
     };
     const times = { clock: this.#deps.clock, nextAfterMs: SLOW_MS, withinMs: WITHIN_MS };
-    const { winner, failures, losers } = await firstAcceptable(servers, ask, times);
+    const { winner: first, failures, losers } = await firstAcceptable(servers, ask, times);
     const explained = failures.map(({ server, error }) => this.#explain(roomId, server, error));
     const unusable = failures.filter(({ error }) => error instanceof PeekAnswerUnusable);
+    // What the held server's answer shows to be closed is closed, whoever still shows it open.
+    const winner = unusable.some(({ server, error }) => server === held?.server && isClosed(error))
+      ? null
+      : first;
+    if (winner === null && first !== null) {
+      first.value.answer.rest?.end();
+      endings.endQuietly(roomId, first.server, peekIds.get(first.server));
+    }
     for (const server of [...losers, ...unusable.map(({ server }) => server)]) {
       // What we hold ends in its own time, if it does.
       if (server !== held?.server) endings.endQuietly(roomId, server, peekIds.get(server));
@@ -88,7 +105,7 @@ export class Subscriber {
     this.#recent.succeeded(server, roomId);
     standing.heard(server);
     try {
-      await this.#keep(roomId, server, servers, asked, held);
+      await this.#keep(roomId, server, candidates, asked, held);
     } catch (error) {
       asked.answer.rest?.end();
       if (asked.how !== 'get') endings.endQuietly(roomId, server, asked.peekId);
@@ -135,6 +152,7 @@ export class Subscriber {
     endings.finishQuietly({ ...held, phase: 'ending' });
   }
 
+  /** Why a server failed, noted for everybody who might ask it next. */
   #explain(roomId: string, server: string, error: unknown): Failure {
     const failure = failureOf(server, error);
     if (error instanceof AskedLately) return failure;
@@ -145,4 +163,9 @@ export class Subscriber {
     );
     return failure;
   }
+}
+
+/** The room as it was given, every event verified, is not open to peeking. */
+function isClosed(error: unknown): boolean {
+  return error instanceof PeekAnswerUnusable && error.kind === 'forbidden';
 }

@@ -203,7 +203,16 @@ export class Upkeep {
     }
   }
 
-  /** Whom to ask, the peek's own server first; none that the room is peeked through already. */
+  /** Forgets all rooms but these. */
+  prune(roomIds: ReadonlySet<string>): void {
+    this.#parts.patience.prune(roomIds);
+    this.#parts.companions.prune(roomIds);
+  }
+
+  /**
+   * Whom to ask: the peek's own server, first, or when it is lost last; then who was named, then the servers of
+   * the room's members. None that the room is peeked through already.
+   */
   async #servers(peek: OutboundPeek): Promise<string[]> {
     const { memberServers, serverName } = this.#deps;
     const { roomId, server, candidates } = peek;
@@ -211,7 +220,9 @@ export class Upkeep {
     const members = await memberServers.of(roomId, MOST_MEMBER_SERVERS + named.length);
     const further = members.filter((one) => !named.includes(one)).slice(0, MOST_MEMBER_SERVERS);
     const taken = new Set((await this.#others(peek)).map((other) => other.server));
-    return [...named, ...further].filter((one) => !taken.has(one));
+    const servers = [...named, ...further].filter((one) => !taken.has(one));
+    if (!this.#parts.standing.isLost(server)) return servers;
+    return [...servers.filter((one) => one !== server), server];
   }
 
   /** The other live peeks on the room. */

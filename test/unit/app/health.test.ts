@@ -69,6 +69,19 @@ describe('health', () => {
       store: { kind: 'sqlite', up: true },
       feeds: { resident: expect.any(Number), remote: 1, troubled: [] },
       peeks: { device: 2, inbound: 0, outbound: 1 },
+      remote_rooms: [
+        {
+          room: '!remote:there.test',
+          through: [
+            {
+              server: PEER,
+              heard: '2026-06-01T00:00:00.000Z',
+              renewal: '2026-06-01T00:45:00.000Z',
+              failing: false,
+            },
+          ],
+        },
+      ],
       held_syncs: 0,
     });
     const { text } = await house.metrics.exposition();
@@ -83,6 +96,24 @@ describe('health', () => {
     const answer = await health();
     expect(answer.status).toBe('degraded');
     expect(answer.homeserver.advice).toContain('PEEK_REGISTRATION_PATH');
+  });
+
+  test('names the servers that rooms are peeked through, those that do not answer first', async () => {
+    const { house, health, get } = await served();
+    for (const server of ['fine.test', 'gone.test', 'good.test']) {
+      const room = house.remoteRoom(new RoomBuilder('10', server), server);
+      await house.peek(room.roomId, ALICE, [server]);
+    }
+    house.remote.refuse('gone.test', 'POST', '/renew', 502);
+    await house.settle(5 * 60_000);
+    await house.outbound.sweep(house.clock.now());
+    const { remote_rooms, status } = await health();
+    expect(status).toBe('ok');
+    expect(
+      remote_rooms.map(({ through }) => through.map(({ server, failing }) => [server, failing])),
+    ).toEqual([[['gone.test', true]], [['fine.test', false]], [['good.test', false]]]);
+    expect((await house.metrics.exposition()).text).toContain('peek_proxy_outbound_failing 1');
+    expect((await get('/')).text).toContain('through gone.test (does not answer)');
   });
 
   test('is degraded while a feed is in trouble, and names the room', async () => {

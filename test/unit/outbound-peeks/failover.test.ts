@@ -182,6 +182,36 @@ describe('the move to another server', () => {
     expect(await through(house, room)).toEqual([PEER]);
   });
 
+  test('the server refuses us with 403 while another lets us ⇒ the room goes on through that one', async () => {
+    const { house, room } = await peekedRoom([], [PEER, OTHER]);
+    house.remoteRoom(room, OTHER);
+    for (const method of ['PUT', 'POST']) house.remote.refuse(PEER, method, '/peek/', 403, 'M_FORBIDDEN');
+    await pass(house, 46 * MINUTE);
+    expect(await through(house, room)).toEqual([OTHER]);
+    expect(await house.log(room.roomId)).toMatchObject({ closed: null });
+  });
+
+  test('the server’s own state shows the room closed ⇒ it is closed, whoever else still shows it open', async () => {
+    const { house, room } = await peekedRoom([], [PEER, OTHER]);
+    const open = room.peekAnswer();
+    house.remote.on(OTHER, 'PUT', '/peek/', () => open);
+    house.remote.on(OTHER, 'DELETE', '/peek/', {});
+    room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
+    house.remote.refuse(PEER, 'POST', '/renew', 404, 'M_NOT_FOUND');
+    await pass(house, 46 * MINUTE);
+    expect(await house.store.logs.get(room.roomId)).toMatchObject({ closed: { reason: 'refused' } });
+    expect(house.outbound.isPeeked(room.roomId)).toBe(false);
+    expect(serversOf(house.remote.sent('DELETE')).toSorted()).toEqual([OTHER, PEER].toSorted());
+  });
+
+  test('a lost server is asked last', async () => {
+    const { house, room } = await peekedRoom([], [PEER, OTHER]);
+    house.remoteRoom(room, OTHER);
+    for (const method of ['PUT', 'POST']) house.remote.refuse(PEER, method, '/peek/', 502);
+    await pass(house, 7 * MINUTE);
+    expect(house.remote.sent('PUT').map((sent) => sent.split(' ')[0])).toEqual([PEER, OTHER]);
+  });
+
   test('a server that lies about the room is not moved to', async () => {
     const { house, room } = await peekedRoom(['@a:liar.test']);
     const forged = new RoomBuilder('10', 'liar.test', 'forged');
