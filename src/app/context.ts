@@ -159,7 +159,7 @@ export function createContext(
     clock,
     logger,
   });
-  const roomChanges = new RoomChanges({ store, outbound, peeking, clock, logger, serverName });
+  const roomChanges = new RoomChanges({ store, outbound, inbound, peeking, clock, logger, serverName });
   const residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
   const sweeps = new Sweeps({
     store,

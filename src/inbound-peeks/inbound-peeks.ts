@@ -176,6 +176,19 @@ export class InboundPeeks {
     await this.#releaseUnread([roomId]);
   }
 
+  /** The room shuts the server out: its peeks there end, and it is told so, as it is of peeks that it did not renew. */
+  async shutOut(roomId: string, server: string): Promise<void> {
+    const { store, clock } = this.#deps;
+    const peeks = (await store.inboundPeeks.ofRoom(roomId)).filter((peek) => peek.server === server);
+    for (const { peekId } of peeks) {
+      await store.inboundPeeks.announceLater(server, [{ roomId, peekId }], clock.now());
+      await store.inboundPeeks.remove(server, roomId, peekId);
+    }
+    if (peeks.length === 0) return;
+    this.#sender.wake(server, null);
+    await this.#releaseUnread([roomId]);
+  }
+
   /** A user of that server has joined: from now on the homeserver sends to it, and we do not. */
   serverJoined(roomId: string, server: string): void {
     this.#checks.forget(roomId);

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { serverNameOf } from '../matrix/ids.ts';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { compileServerAcl } from '../matrix/server-acl.ts';
@@ -21,6 +22,7 @@ const BATCH = 500;
 export interface RoomChangesDeps {
   readonly store: Store;
   readonly outbound: OutboundPeeks;
+  readonly inbound: InboundPeeks;
   readonly peeking: Pick<Peeking, 'end'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -28,8 +30,8 @@ export interface RoomChangesDeps {
 }
 
 /**
- * What events of a room mean for its peeks: an access control list that shuts us out ends them, a ban ends those of
- * the banned user, and a peeked server whose last user has left relays nothing more, so that another one is asked.
+ * What events of a room mean for its peeks: an access control list that shuts a server out ends its peeks into our
+ * room, or ours into another's; a ban ends those of the banned user; and a peeked server whose last user has left relays nothing more, so that another one is asked.
  */
 export class RoomChanges {
   readonly #deps: RoomChangesDeps;
@@ -88,8 +90,8 @@ export class RoomChanges {
   }
 
   async #changed(log: RoomLog, entry: LogEntry): Promise<void> {
-    if (log.feed === 'remote' && entry.type === 'm.room.server_acl' && entry.stateKey === '') {
-      return this.#aclChanged(log.roomId, contentOf(entry));
+    if (entry.type === 'm.room.server_acl' && entry.stateKey === '') {
+      return this.#aclChanged(log, contentOf(entry));
     }
     if (entry.type !== 'm.room.member' || entry.stateKey === null) return;
     const { membership } = contentOf(entry);
@@ -102,9 +104,15 @@ export class RoomChanges {
     }
   }
 
-  async #aclChanged(roomId: string, content: JsonObject): Promise<void> {
-    const { store, logger, serverName } = this.#deps;
-    if (compileServerAcl(content)(serverName)) return;
+  async #aclChanged({ roomId, feed }: RoomLog, content: JsonObject): Promise<void> {
+    const { store, inbound, logger, serverName } = this.#deps;
+    const admits = compileServerAcl(content);
+    if (feed === 'resident') {
+      const servers = new Set((await store.inboundPeeks.ofRoom(roomId)).map(({ server }) => server));
+      for (const server of servers) if (!admits(server)) await inbound.shutOut(roomId, server);
+      return;
+    }
+    if (admits(serverName)) return;
     logger.info(
       { room: roomId },
       'the access control list of a peeked room denies our server; its peeks end',

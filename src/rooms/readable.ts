@@ -23,3 +23,11 @@ export function closingReason(event: JsonObject): 'visibility' | 'encryption' | 
     ? null
     : 'visibility';
 }
+
+/**
+ * Whether homeservers keep events of this type from all clients. Synapse's dummy events only tie the branches of a
+ * room together; a peeked server relays them like all others.
+ */
+export function isHiddenFromClients({ type }: { readonly type: string }): boolean {
+  return type === 'org.matrix.dummy_event';
+}

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
 import { tellsStateAnew } from './log-entries.ts';
+import { isHiddenFromClients } from './readable.ts';
 
 /** A stretch of a room's log for one device. */
 export interface Stretch {
@@ -95,7 +96,7 @@ function cut(
   entries: readonly LogEntry[],
   at: { gap: boolean; start: number; end: number; limit: number },
 ): Stretch {
-  const shown = entries.filter((entry) => entry.shown);
+  const shown = entries.filter((entry) => entry.shown && !isHiddenFromClients(entry));
   const timeline = at.limit === 0 ? [] : shown.slice(-at.limit);
   const first = timeline[0];
   const limited = at.gap || shown.length > timeline.length;

@@ -159,6 +159,7 @@ export class PeekingHouse {
     this.roomChanges = new RoomChanges({
       ...common,
       outbound,
+      inbound,
       peeking: this.peeking,
       serverName: 'here.test',
     });

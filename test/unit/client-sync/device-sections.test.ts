@@ -177,6 +177,21 @@ describe('a next section', () => {
     expect(brief((await device.sync()).peek.get(room.roomId))?.timeline).toEqual(['new']);
   });
 
+  test('dummy events of a remote room are kept from devices, as homeservers keep them', async () => {
+    const house = await PeekingHouse.open();
+    const room = house.remoteRoom(new RoomBuilder());
+    const device = new TestDevice(house);
+    await house.peek(room.roomId);
+    await device.sync();
+    const dummy = room.add({ type: 'org.matrix.dummy_event', content: {} });
+    await house.ingest(room, [dummy, room.message('new')]);
+    expect(await house.store.logs.positions(room.roomId, [dummy.eventId])).toHaveProperty('size', 1);
+    expect(brief((await device.sync()).peek.get(room.roomId))).toMatchObject({
+      timeline: ['new'],
+      limited: false,
+    });
+  });
+
   test('typing, receipts, presence, to-device, account data never in peek section: timeline and state alone', async () => {
     const { room, device } = await residentRoom();
     const section = (await device.sync()).peek.get(room.roomId) as JsonObject;

@@ -61,6 +61,27 @@ describe('the room’s ACL denies us', () => {
   });
 });
 
+test('the ACL of a room of ours shuts a peeking server out: its peek ends, and it is told so', async () => {
+  const { house, room, arrive } = await peeked('resident');
+  const { head } = await house.log(room.roomId);
+  const now = house.clock.now();
+  const times = { createdAt: now, renewedAt: now, expiresAt: now + 1e9 };
+  for (const server of ['shut.out.test', 'let.in.test']) {
+    const peek = { server, roomId: room.roomId, peekId: `of ${server}`, ...times };
+    await house.store.inboundPeeks.put(peek, head, 10);
+    house.remote.on(server, 'PUT', '/send/', {});
+  }
+  room.state('m.room.server_acl', '', { allow: ['*'], deny: ['*.out.test'] });
+  await arrive();
+  expect(await house.store.inboundPeeks.ofRoom(room.roomId)).toMatchObject([{ server: 'let.in.test' }]);
+  const sent = house.remote.calls.filter(
+    ({ server, path }) => server === 'shut.out.test' && path.includes('/send/'),
+  );
+  expect(sent.map(({ body }) => [body.pdus, body.expired_peeks])).toEqual([
+    [[], [{ room_id: room.roomId, peek_id: 'of shut.out.test' }]],
+  ]);
+});
+
 describe.each(['resident', 'remote'] as const)('in a %s room', (kind) => {
   test("peeker's user is banned while peeking ⇒ that user’s peeks end with the ban, the others’ go on", async () => {
     const { house, room, alice, bob, arrive } = await peeked(kind);
