@@ -4,7 +4,8 @@ import type { HttpResponse } from '../platform/http-client.ts';
 import type { ServerHttp } from './server-http.ts';
 
 const PATH = '/_matrix/key/v2/server';
-const MAX_BYTES = 256 * 1024;
+/** A hundred keys take some 15 KiB. */
+const MAX_BYTES = 64 * 1024;
 
 export class NoKeysError extends Error {
   override readonly name = 'NoKeysError';

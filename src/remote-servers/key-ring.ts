@@ -15,6 +15,8 @@ const DIRECT_TIMEOUT_MS = 10_000;
 /** Look-ups at once; those for events and those for requests do not wait for each other. */
 const LOOKUPS_AT_ONCE = 50;
 const MAX_WAITING_REQUESTS = 500;
+/** The notary gives one answer of the server for the key, or a few. */
+const MAX_COPIES = 10;
 
 export interface KeyRingDeps {
   readonly serverName: string;
@@ -91,7 +93,7 @@ export class FederationKeyRing implements KeyRing {
     this.#pauses.asks(server, keyId, at, use);
     const own = server === this.#deps.serverName;
     const copies = own ? [] : await this.#askNotary(server, keyId, at);
-    for (const copy of copies) this.#admit(server, copy, false);
+    for (const copy of copies.slice(0, MAX_COPIES)) this.#admit(server, copy, false);
     if (this.known(server, keyId, at, use) !== null || paused) return;
     const answer = await this.#askServer(server);
     this.#pauses.asked(server, answer !== null && this.#admit(server, answer, true));

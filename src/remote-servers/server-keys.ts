@@ -1,6 +1,6 @@
 import { decodeBase64 } from '../matrix/base64.ts';
 import { isObject, type JsonObject, ownMember } from '../matrix/json.ts';
-import { verifySignedJson } from '../matrix/signed-json.ts';
+import { signingKeyIds, verifySignedJson } from '../matrix/signed-json.ts';
 import { isUnsafePublicKey } from '../matrix/unsafe-keys.ts';
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -8,6 +8,8 @@ const DAY_MS = 24 * 60 * 60_000;
 const MAX_VALIDITY_MS = 7 * DAY_MS;
 /** A server that lists more keys is not read on. */
 const MAX_KEYS = 100;
+/** A server has one key in use, or two while it changes them; each attempt goes over the whole answer. */
+const MAX_SIGNATURES = 4;
 
 export interface ServerKey {
   readonly publicKey: Uint8Array;
@@ -36,11 +38,14 @@ export function checkedServerKeys(
   if (!Number.isSafeInteger(validUntil)) return null;
   const keys = new Map<string, ServerKey>();
   const until = Math.min(validUntil, now + MAX_VALIDITY_MS);
-  let signed = false;
   for (const [keyId, publicKey] of listed(current)) {
     keys.set(keyId, { publicKey, validUntil: until, expired: false });
-    signed ||= verifySignedJson(answer, server, keyId, publicKey);
   }
+  const signers = signingKeyIds(answer, server).filter((keyId) => keys.has(keyId));
+  const signed = signers.slice(0, MAX_SIGNATURES).some((keyId) => {
+    const key = keys.get(keyId);
+    return key !== undefined && verifySignedJson(answer, server, keyId, key.publicKey);
+  });
   if (!signed) return null;
   for (const [keyId, publicKey, entry] of isObject(old) ? listed(old) : []) {
     const expiredAt = entry.expired_ts;

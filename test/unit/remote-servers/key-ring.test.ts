@@ -312,6 +312,23 @@ describe('an answer with keys', () => {
     expect(checkedServerKeys({ ...answer(), valid_until_ts: now() + 2 * DAY }, PEER, now())).toBeNull();
   });
 
+  test('twenty keys with twenty signatures that are none cost four attempts', () => {
+    const keys = Array.from({ length: 20 }, (_, i) => testKey(`k${i}`));
+    const good = keyAnswer(PEER, keys, now() + DAY);
+    const padded = { ...good, padding: 'x'.repeat(1000) };
+    const signatures = { [PEER]: Object.fromEntries(keys.map(({ keyId }) => [keyId, 'A'.repeat(86)])) };
+    let read = 0;
+    const counted = new Proxy({ ...padded, signatures } as JsonObject, {
+      get(target, name) {
+        if (name === 'padding') read++;
+        return Reflect.get(target, name);
+      },
+    });
+    expect(checkedServerKeys(counted, PEER, now())).toBeNull();
+    expect(read).toBe(4);
+    expect(checkedServerKeys(good, PEER, now())?.size).toBe(20);
+  });
+
   test('an old key cannot vouch for the answer', () => {
     const signedByOld = keyAnswer(PEER, [other], now() + DAY);
     const forged = {
