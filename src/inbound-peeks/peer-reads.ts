@@ -1,8 +1,8 @@
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
-import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
-import { parseJson } from '../matrix/json-scan.ts';
+import { isObject, type Json, JsonError, type JsonObject } from '../matrix/json.ts';
+import { HOLDS_EVENTS, parseJson } from '../matrix/json-scan.ts';
 import { redact } from '../matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
@@ -99,9 +99,9 @@ export class PeerReads {
     const list = read.kind === 'backfill' ? 'pdus' : 'events';
     const most = Number(read.kind === 'backfill' ? read.limit : read.body.limit);
     const pdus = Array.isArray(answer[list]) ? answer[list].filter(isObject).slice(0, most) : [];
-    const events = pdus.map((pdu) => ({ eventId: eventIdOf(pdu, rules), pdu }));
+    const events = pdus.flatMap((pdu) => identified(pdu, rules));
     const whole = await this.#disclosure.whichGoOutWhole(read.roomId, events);
-    return ok({ ...answer, [list]: pdus.map((pdu, i) => (whole[i] ? pdu : redact(pdu, rules))) });
+    return ok({ ...answer, [list]: events.map(({ pdu }, i) => (whole[i] ? pdu : redact(pdu, rules))) });
   }
 
   /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */
@@ -135,8 +135,18 @@ export class PeerReads {
     const body = read.kind === 'get_missing_events' ? read.body : undefined;
     const answer = await this.#deps.homeserver.selfRequest(method, toTarget(read), body);
     if (answer.status !== 200) return null;
-    const parsed = parseJson(answer.body);
+    const parsed = parseJson(answer.body, HOLDS_EVENTS);
     return isObject(parsed) ? parsed : null;
+  }
+}
+
+/** Not an event that canonical JSON cannot hold, nested too deep for one: no other server could take it. */
+function identified(pdu: JsonObject, rules: RoomVersionRules): { eventId: string; pdu: JsonObject }[] {
+  try {
+    return [{ eventId: eventIdOf(pdu, rules), pdu }];
+  } catch (error) {
+    if (error instanceof JsonError) return [];
+    throw error;
   }
 }
 

@@ -200,7 +200,7 @@ export class RoomHomeserver implements Homeserver {
   }
 
   stateBefore = unscripted;
-  selfRequest = unscripted;
+  selfRequest: Homeserver['selfRequest'] = unscripted;
   notaryKeys = unscripted;
   ownKeys = unscripted;
 
