@@ -47,7 +47,9 @@ export async function gatherJobKeys(
   await lookUpKeys(wanted, keys, clock, GATHERED_WITHIN_MS, signal);
   const found: JobKey[] = [];
   for (const { server, keyId, times } of uses) {
-    const until = lastTime(times, (at) => keys.known(server, keyId, at, 'event') !== null);
+    const holds = (at: number) => keys.known(server, keyId, at, 'event') !== null;
+    // In the room versions in which keys do not expire, events are asked for as if they were of the year 1970.
+    const until = lastTime(times, holds) ?? (holds(0) ? 0 : null);
     const publicKey = until === null ? null : keys.known(server, keyId, until, 'event');
     if (until !== null && publicKey !== null) found.push({ server, keyId, publicKey, until });
   }
@@ -73,22 +75,24 @@ async function lookUpKeys(
   withinMs: number,
   signal?: AbortSignal,
 ): Promise<void> {
-  const lookUps: Promise<unknown>[] = [];
+  const missing: [server: string, keyId: string, at: number][] = [];
   let servers = 0;
   for (const [server, wantedOfServer] of wanted) {
-    const missing = [...wantedOfServer].filter(
+    const unknown = [...wantedOfServer].filter(
       ([keyId, at]) => keys.known(server, keyId, at, 'event') === null,
     );
-    if (missing.length === 0) continue;
+    if (unknown.length === 0) continue;
     if (++servers > MOST_SERVERS) break;
-    for (const [keyId, at] of missing) {
-      lookUps.push(keys.publicKey(server, keyId, at, 'event').catch(() => null));
-    }
+    missing.push(...unknown.map(([keyId, at]): [string, string, number] => [server, keyId, at]));
   }
-  if (lookUps.length > 0) {
-    const all = () => Promise.all(lookUps);
-    await withDeadline(clock, withinMs, signal, all).catch(() => undefined);
-  }
+  if (missing.length === 0) return;
+  await withDeadline(clock, withinMs, signal, (within) =>
+    Promise.all(
+      missing.map(([server, keyId, at]) =>
+        keys.publicKey(server, keyId, at, 'event', within).catch(() => null),
+      ),
+    ),
+  ).catch(() => undefined);
 }
 
 /** Server → key ID → the newest time it was used at. */

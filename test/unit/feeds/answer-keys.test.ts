@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { gatherKeys } from '../../../src/feeds/answer-keys.ts';
+import { gatherJobKeys, gatherKeys } from '../../../src/feeds/answer-keys.ts';
 import type { KeyRing } from '../../../src/remote-servers/remote-servers.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
@@ -14,6 +14,7 @@ const signedBy = (server: string, keyId = 'ed25519:1', at = NOW) => ({
 /** Servers answer after so many milliseconds, or never. */
 class SlowRing implements KeyRing {
   readonly asked: string[] = [];
+  readonly left: string[] = [];
   readonly #known = new Set<string>();
   readonly #clock = new ManualClock();
   readonly #takes: (server: string) => number;
@@ -26,8 +27,15 @@ class SlowRing implements KeyRing {
     return this.#clock;
   }
 
-  async publicKey(server: string, keyId: string): Promise<Uint8Array | null> {
+  async publicKey(
+    server: string,
+    keyId: string,
+    _at?: number,
+    _use?: string,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | null> {
     this.asked.push(`${server} ${keyId}`);
+    signal?.addEventListener('abort', () => this.left.push(server));
     await this.#clock.sleep(this.#takes(server));
     this.#known.add(`${server} ${keyId}`);
     return KEY;
@@ -52,6 +60,8 @@ test('servers that never give their keys cost 20 seconds in all, and the othersâ
   expect(await (keys as KeyRing).publicKey('good98.test', 'ed25519:1', NOW, 'event')).toBe(KEY);
   expect(await (keys as KeyRing).publicKey('slow1.test', 'ed25519:1', NOW, 'event')).toBeNull();
   expect(ring.asked).toHaveLength(100);
+  // Nobody waits for those that are still to come.
+  expect(ring.left.filter((server) => server.startsWith('slow'))).toHaveLength(50);
 });
 
 test('at most 200 servers are asked, those of the first events; known ones do not count', async () => {
@@ -75,4 +85,24 @@ test('each key is asked for once, and not more than three of a server', async ()
   await ring.clock.advance(0);
   await gathering;
   expect(ring.asked).toEqual(['a.test ed25519:0', 'a.test ed25519:1', 'a.test ed25519:2']);
+});
+
+test('for a worker: each key and the last time at which it counts; one that has run out counts for 1970', async () => {
+  const ring = new SlowRing(() => 0);
+  const until = new Map([
+    ['good.test', NOW + 5],
+    ['old.test', NOW - 1],
+  ]);
+  const known: KeyRing['known'] = (server, _keyId, at) => (at <= (until.get(server) ?? -1) ? KEY : null);
+  const keys: KeyRing = { known, publicKey: async () => null };
+  const times = Float64Array.from([NOW, NOW + 4, NOW + 6]);
+  const uses = ['good.test', 'old.test', 'none.test'].map((server) => ({
+    server,
+    keyId: 'ed25519:1',
+    times,
+  }));
+  expect(await gatherJobKeys(uses, keys, ring.clock)).toEqual([
+    { server: 'good.test', keyId: 'ed25519:1', publicKey: KEY, until: NOW + 4 },
+    { server: 'old.test', keyId: 'ed25519:1', publicKey: KEY, until: 0 },
+  ]);
 });
