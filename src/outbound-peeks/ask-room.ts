@@ -86,7 +86,7 @@ export class AskRoom {
       }
       const answer = await this.#read(roomId, server, given, signal, turn);
       kept = answer.rest !== null;
-      return { answer, peekId, how };
+      return { answer, peekId, how: how === 'put' && namesRoom(answer, roomId) ? 'anew' : how };
     } finally {
       if (!kept) turn.leave();
     }
@@ -162,6 +162,11 @@ export class AskRoom {
       return body;
     }
   }
+}
+
+/** Dendrite names the peek after the room: so it is known also when it does not say what it is. */
+function namesRoom(answer: PeekAnswer, roomId: string): boolean {
+  return answer.peekId === roomId;
 }
 
 /** The ID of the newest event, as far as the answer has one that can be named. */

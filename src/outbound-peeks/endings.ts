@@ -3,6 +3,7 @@ import type { Logger } from '../platform/log.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import { RemoteRefusal, type RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
+import { Patience } from './patience.ts';
 import type { PeekRequests } from './peek-requests.ts';
 import { takesEachPutAnew } from './peer-manners.ts';
 
@@ -17,7 +18,8 @@ export interface EndingsDeps {
 export class Endings {
   readonly #deps: EndingsDeps;
   readonly #requests: PeekRequests;
-  readonly #finishing = new SingleFlight<void>();
+  readonly #finishing = new SingleFlight<boolean>();
+  readonly #patience = new Patience();
 
   constructor(deps: EndingsDeps, requests: PeekRequests) {
     this.#deps = deps;
@@ -25,28 +27,30 @@ export class Endings {
   }
 
   /**
-   * Sends the `DELETE` that a peek in phase `ending` is owed, and forgets the peek once it is gone there. To a
-   * server that has failed it is sent again when that server's back-off is over, until the peek has ended there
-   * for want of renewal: less than two hours.
+   * Sends the `DELETE` that a peek in phase `ending` is owed, and forgets the peek once it is gone there. Where it
+   * fails it is sent again after a minute, then ever more seldom, and while the server's back-off runs not at all,
+   * until the peek has ended there for want of renewal: some fifteen times in less than two hours.
    */
-  finish(peek: OutboundPeek, now: number): Promise<void> {
-    return this.#finish(peek, now, true);
+  async finish(peek: OutboundPeek, now: number): Promise<void> {
+    const key = keyOf(peek);
+    const isIdle = this.#deps.remote.availableIn(peek.server) > 0 || !this.#patience.mayTry(key, now);
+    if (isIdle && !isEvicted(peek, now)) return;
+    if (await this.#finish(peek, now)) this.#patience.succeeded(key);
+    else this.#patience.failed(key, now);
   }
 
-  #finish(peek: OutboundPeek, now: number, patient: boolean): Promise<void> {
+  #finish(peek: OutboundPeek, now: number): Promise<boolean> {
     const { roomId, server, peekId, how } = peek;
-    return this.#finishing.run(`${roomId} ${peekId}`, async () => {
-      // By then the peeked server has evicted it for want of renewal.
-      const evicted = peek.renewAt + peek.renewalIntervalMs <= now;
-      if (evicted || how !== 'put' || (await this.#end(roomId, server, peekId, patient))) {
-        await this.#deps.store.outboundPeeks.remove(roomId, peekId);
-      }
+    return this.#finishing.run(keyOf(peek), async () => {
+      const gone = isEvicted(peek, now) || how !== 'put' || (await this.#end(roomId, server, peekId));
+      if (gone) await this.#deps.store.outboundPeeks.remove(roomId, peekId);
+      return gone;
     });
   }
 
   /** The same at once, where nobody waits for it; the next sweep makes up for a failure. */
   finishQuietly(peek: OutboundPeek): void {
-    this.#finish(peek, this.#deps.clock.now(), false).catch((error: unknown) => {
+    this.#finish(peek, this.#deps.clock.now()).catch((error: unknown) => {
       this.#deps.logger.warn(
         { room: peek.roomId, server: peek.server, reason: String(error) },
         'a peek that has ended could not be forgotten; the next sweep does it',
@@ -56,16 +60,15 @@ export class Endings {
 
   /** Ends a peek that was begun and never kept. One that cannot be ended is not renewed, and so evicted. */
   endQuietly(roomId: string, server: string, peekId: string | undefined): void {
-    if (peekId !== undefined) void this.#end(roomId, server, peekId, false);
+    if (peekId !== undefined) void this.#end(roomId, server, peekId);
   }
 
   /** True when the peek is gone at the other end, or cannot be ended there. Never rejects. */
-  async #end(roomId: string, server: string, peekId: string, patient: boolean): Promise<boolean> {
+  async #end(roomId: string, server: string, peekId: string): Promise<boolean> {
     const { remote, logger } = this.#deps;
     try {
-      if (patient && remote.availableIn(server) > 0) return false;
       if (await takesEachPutAnew(remote, server)) return true;
-      await this.#requests.delete(server, roomId, peekId, patient);
+      await this.#requests.delete(server, roomId, peekId);
       return true;
     } catch (error) {
       if (error instanceof RemoteRefusal && error.status < 500 && error.status !== 429) return true;
@@ -76,4 +79,13 @@ export class Endings {
       return false;
     }
   }
+}
+
+/** By then the peeked server has evicted it for want of renewal. */
+function isEvicted(peek: OutboundPeek, now: number): boolean {
+  return peek.renewAt + peek.renewalIntervalMs <= now;
+}
+
+function keyOf({ roomId, peekId }: OutboundPeek): string {
+  return `${roomId} ${peekId}`;
 }

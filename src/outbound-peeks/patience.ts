@@ -18,6 +18,11 @@ export class Patience {
     return until;
   }
 
+  /** Not before then, though it has not failed. */
+  rest(key: string, until: number): void {
+    this.#failed.set(key, { times: 0, until });
+  }
+
   succeeded(key: string): void {
     this.#failed.delete(key);
   }

@@ -60,9 +60,8 @@ export class PeekRequests {
     return this.#small(server, 'POST', `${peekPath(roomId, peekId)}/renew`);
   }
 
-  /** `patient`: not while the server is left in peace for failures of before. */
-  delete(server: string, roomId: string, peekId: string, patient: boolean): Promise<JsonObject> {
-    return this.#small(server, 'DELETE', peekPath(roomId, peekId), patient);
+  delete(server: string, roomId: string, peekId: string): Promise<JsonObject> {
+    return this.#small(server, 'DELETE', peekPath(roomId, peekId));
   }
 
   #whole(server: string, method: 'PUT' | 'GET', path: string, options: LargeOptions): Promise<JsonObject> {
@@ -79,19 +78,14 @@ export class PeekRequests {
     });
   }
 
-  #small(
-    server: string,
-    method: 'GET' | 'POST' | 'DELETE',
-    path: string,
-    patient = false,
-  ): Promise<JsonObject> {
+  #small(server: string, method: 'GET' | 'POST' | 'DELETE', path: string): Promise<JsonObject> {
     return this.#remote.request(server, {
       method,
       path,
       ...(method === 'GET' ? {} : { body: {} }),
       timeoutMs: SMALL_TIMEOUT_MS,
       maxBytes: SMALL_BYTES,
-      ignoreBackOff: !patient,
+      ignoreBackOff: true,
     });
   }
 }

@@ -9,7 +9,7 @@ import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../
 import { NobodyLetsUs, orderedCandidates } from './candidates.ts';
 import type { Companions } from './companions.ts';
 import type { Endings } from './endings.ts';
-import type { Patience } from './patience.ts';
+import { Patience } from './patience.ts';
 import type { PeekRequests } from './peek-requests.ts';
 import type { PeekedThrough } from './peeked-through.ts';
 import { isSilent, renewAt } from './renewal.ts';
@@ -20,6 +20,10 @@ import type { Subscriber } from './subscriber.ts';
 const LOG_WITHIN_MS = 60_000;
 /** Servers of the room's members that are tried after those that were named. */
 const MOST_MEMBER_SERVERS = 10;
+/** A room that needs its state again and again is asked for so often … */
+const CATCH_UP_EVERY_MS = 60_000;
+/** … and where the whole of it takes long, so many times as seldom as it takes. */
+const CATCH_UP_SHARE = 20;
 /** A server that asks for patience gets no more than this. */
 const LONGEST_WAIT_MS = 10 * 60_000;
 
@@ -47,6 +51,8 @@ interface Parts {
 export class Upkeep {
   readonly #deps: UpkeepDeps;
   readonly #parts: Parts;
+  /** By room: when it may be asked for as a whole again because it needs to catch up. */
+  readonly #pace = new Patience();
 
   constructor(deps: UpkeepDeps, parts: Parts) {
     this.#deps = deps;
@@ -59,20 +65,32 @@ export class Upkeep {
    */
   async tend(roomId: string, now: number, toAsk: ReadonlySet<string>): Promise<void> {
     const { store } = this.#deps;
-    const { endings, patience, companions } = this.#parts;
+    const { endings } = this.#parts;
     const peeks = await store.outboundPeeks.ofRoom(roomId);
-    for (const peek of peeks) if (peek.phase === 'ending') await endings.finish(peek, now);
-    const live = peeks.filter(({ phase }) => phase === 'live');
+    const ending = peeks.filter(({ phase }) => phase === 'ending').map((peek) => endings.finish(peek, now));
+    const [tended, ...ended] = await Promise.allSettled([this.#tendLive(peeks, now, toAsk), ...ending]);
+    for (const result of [tended, ...ended]) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async #tendLive(peeks: readonly OutboundPeek[], now: number, toAsk: ReadonlySet<string>): Promise<void> {
+    const { store } = this.#deps;
+    const { patience, companions } = this.#parts;
+    const live = await this.#withoutLost(peeks.filter(({ phase }) => phase === 'live'));
     const [first] = live;
-    if (first === undefined) return patience.succeeded(roomId);
+    if (first === undefined) return;
+    const { roomId } = first;
     const log = await store.logs.get(roomId);
     if (log === null) {
       for (const peek of live) if (peek.begunAt + LOG_WITHIN_MS <= now) await this.letGo(peek);
       return;
     }
-    if (log.feed === 'remote' && log.needsCatchUp) {
-      if (patience.mayTry(roomId, now)) await this.#putAgain(first);
-      return;
+    if (
+      log.feed === 'remote' &&
+      log.needsCatchUp &&
+      patience.mayTry(roomId, now) &&
+      this.#pace.mayTry(roomId, now)
+    ) {
+      return this.#catchUp(first);
     }
     for (const peek of live) await this.#keepUp(peek, log, now, toAsk.has(peek.peekId));
     if (log.feed === 'remote' && log.closed === null) {
@@ -80,13 +98,29 @@ export class Upkeep {
     }
   }
 
+  /** Where the room is peeked through another server as well, nothing has to be asked for in place of a lost one. */
+  async #withoutLost(live: readonly OutboundPeek[]): Promise<readonly OutboundPeek[]> {
+    const { standing } = this.#parts;
+    const there = live.filter(({ server }) => !standing.isLost(server));
+    if (there.length === 0 || there.length === live.length) return live;
+    for (const peek of live) if (!there.includes(peek)) await this.letGo(peek);
+    return there;
+  }
+
+  /** The whole room, as its events are not enough; not too often, as the whole of a large one is dear to its server. */
+  async #catchUp(peek: OutboundPeek): Promise<void> {
+    const { clock } = this.#deps;
+    const began = clock.now();
+    await this.#putAgain(peek);
+    const now = clock.now();
+    this.#pace.rest(peek.roomId, now + Math.max(CATCH_UP_EVERY_MS, CATCH_UP_SHARE * (now - began)));
+  }
+
   async #keepUp(peek: OutboundPeek, log: RoomLog, now: number, ask: boolean): Promise<void> {
     const { standing, patience, companions } = this.#parts;
     const { roomId, server } = peek;
     const others = await this.#others(peek);
     const lost = standing.isLost(server);
-    // The room is peeked through another server as well: nothing has to be asked for in its place.
-    if (lost && others.length > 0) return this.letGo(peek);
     const due = peek.renewAt <= now;
     const stale = isSilent(peek, now) || (due && peek.how !== 'put');
     if (isCompanion(peek, others)) {
@@ -206,6 +240,7 @@ export class Upkeep {
   /** Forgets all rooms but these. */
   prune(roomIds: ReadonlySet<string>): void {
     this.#parts.patience.prune(roomIds);
+    this.#pace.prune(roomIds);
     this.#parts.companions.prune(roomIds);
   }
 

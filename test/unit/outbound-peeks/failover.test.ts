@@ -237,6 +237,46 @@ describe('the move to another server', () => {
   });
 });
 
+describe('a room that needs to catch up again and again', () => {
+  test('is asked for as a whole once a minute, not at each sweep', async () => {
+    const { house, room } = await peekedRoom();
+    for (let i = 0; i < 20; i++) {
+      await house.store.logs.setFeed(room.roomId, { needsCatchUp: true });
+      await pass(house, 15_000);
+    }
+    expect(house.remote.sent('PUT')).toHaveLength(1 + 5);
+  });
+
+  test('and is dear to its server ⇒ twenty times as seldom as it takes', async () => {
+    const { house, room } = await peekedRoom();
+    house.remote.on(PEER, 'PUT', '/peek/', async () => {
+      await house.clock.sleep(15_000);
+      return room.peekAnswer();
+    });
+    for (let i = 0; i < 40; i++) {
+      await house.store.logs.setFeed(room.roomId, { needsCatchUp: true });
+      await pass(house, 15_000);
+    }
+    expect(house.remote.sent('PUT').length - 1).toBeGreaterThanOrEqual(2);
+    expect(house.remote.sent('PUT').length - 1).toBeLessThanOrEqual(4);
+  });
+
+  test('while it may not be asked for, its peek is renewed all the same', async () => {
+    const { house, room } = await peekedRoom();
+    const { peekId, renewAt } = (await house.outboundPeek(room.roomId)) as {
+      peekId: string;
+      renewAt: number;
+    };
+    await house.store.logs.setFeed(room.roomId, { needsCatchUp: true });
+    await house.outbound.sweep(house.clock.now());
+    await house.store.outboundPeeks.update(room.roomId, peekId, { heardAt: renewAt });
+    await house.store.logs.setFeed(room.roomId, { needsCatchUp: true });
+    await house.store.outboundPeeks.update(room.roomId, peekId, { renewAt: house.clock.now() });
+    await house.outbound.sweep(house.clock.now() + 1000);
+    expect(house.remote.sent('POST')).toHaveLength(1);
+  });
+});
+
 describe('silence', () => {
   test('of a room for as long as a renewal takes ⇒ the whole room is asked for again, and what was lost is there', async () => {
     const { house, room } = await peekedRoom();
@@ -294,6 +334,16 @@ describe('a renewal that is refused', () => {
     });
     expect(house.remote.sent('PUT')).toHaveLength(1);
   });
+});
+
+test('a DELETE that is never taken is sent some fifteen times, then the peek has run out there', async () => {
+  const { house, room } = await peekedRoom();
+  house.remote.refuse(PEER, 'DELETE', '/peek/', 500, 'M_UNKNOWN');
+  await house.peeking.unpeek(ALICE, room.roomId);
+  await pass(house, 2 * HOUR);
+  expect(await house.store.outboundPeeks.all()).toEqual([]);
+  expect(house.remote.sent('DELETE').length).toBeGreaterThan(5);
+  expect(house.remote.sent('DELETE').length).toBeLessThan(20);
 });
 
 test('the peek of a user of ours ends while everything else is down ⇒ the DELETE comes after the restart', async () => {

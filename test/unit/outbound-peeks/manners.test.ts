@@ -87,6 +87,18 @@ describe('Dendrite', () => {
     expect(house.remote.sent('POST')).toEqual([]);
   });
 
+  test('unknown as one, its answer gives it away: the peek is named after the room', async () => {
+    const { house, room } = await dendrite();
+    house.remote.runs.delete(PEER);
+    await house.peek(room.roomId);
+    await pass(house, 20 * MINUTE);
+    expect(house.remote.sent('POST')).toEqual([]);
+    expect(new Set(peekIds(house)).size).toBe(peekIds(house).length);
+    await house.peeking.unpeek(ALICE, room.roomId);
+    await house.settle();
+    expect(house.remote.sent('DELETE')).toEqual([]);
+  });
+
   test('nothing new ⇒ no backfill', async () => {
     const { house, room } = await dendrite();
     await house.peek(room.roomId);
