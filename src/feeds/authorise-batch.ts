@@ -41,14 +41,19 @@ export async function deniedInBatch(
     if (rejected.has(roomId, event.eventId)) verdicts.distrust(event.eventId);
     else verdicts.add(event);
   }
-  await Promise.all(
-    [...verdicts.missing()].map(async (eventId) => {
-      const held = await store.replicas.event(roomId, eventId);
-      if (held !== null) verdicts.trust(asJudged(held));
-      else if (rejected.has(roomId, eventId)) verdicts.distrust(eventId);
-    }),
-  );
-  const fetched = await fetchMissingAuth({ ...batch, verdicts }, events);
+  const looked = new Set<string>();
+  const lookUp = async () => {
+    const missing = [...verdicts.missing()].filter((eventId) => !looked.has(eventId));
+    await Promise.all(
+      missing.map(async (eventId) => {
+        looked.add(eventId);
+        const held = await store.replicas.event(roomId, eventId);
+        if (held !== null) verdicts.trust(asJudged(held));
+        else if (rejected.has(roomId, eventId)) verdicts.distrust(eventId);
+      }),
+    );
+  };
+  const fetched = await fetchMissingAuth({ ...batch, verdicts, lookUp }, events);
   const turn = takeTurns();
   const believed: StoredEvent[] = [];
   for (const event of fetched) {

@@ -71,10 +71,13 @@ export class EventVerdicts {
 
   /** The verdict on an event that was added. What it gives stays, so everything needed has to be there before. */
   async of(eventId: string, turn = takeTurns()): Promise<Verdict> {
+    const known = this.#verdicts.get(eventId);
+    if (known !== undefined) return known;
     const waiting = [eventId];
     const opened = new Set<string>();
     for (let id = waiting.at(-1); id !== undefined; id = waiting.at(-1)) {
-      await turn();
+      const pause = turn();
+      if (pause !== undefined) await pause;
       const open = opened.has(id) ? [] : this.#unjudgedBefore(id);
       opened.add(id);
       if (open.length > 0) {

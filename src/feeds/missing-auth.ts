@@ -4,6 +4,7 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
+import { StoreDownError } from '../store/store.ts';
 import type { AuthSource } from './auth-source.ts';
 import type { EventVerdicts } from './event-verdicts.ts';
 
@@ -19,6 +20,8 @@ export interface MissingAuth {
   readonly rules: RoomVersionRules;
   readonly clock: Clock;
   readonly source: AuthSource;
+  /** Adds what of the missing is at hand. */
+  readonly lookUp?: () => Promise<void>;
   /** Gives those of the events that are authentic and of the room. */
   readonly verify: (events: readonly Json[], signal: AbortSignal) => Promise<VerifiedEvent[]>;
   readonly signal?: AbortSignal;
@@ -27,7 +30,7 @@ export interface MissingAuth {
 /**
  * Asks a server for auth events that `events` name and nobody has: the auth chains of some of them, then one by one
  * what is still missing, within ten seconds. What it gives is verified and added, to be judged with the rest; what
- * it does not give stays missing. Never rejects; returns what was added.
+ * it does not give stays missing. Rejects with `StoreDownError` alone; returns what was added.
  */
 export async function fetchMissingAuth(
   missing: MissingAuth,
@@ -35,6 +38,7 @@ export async function fetchMissingAuth(
 ): Promise<VerifiedEvent[]> {
   const { verdicts, clock, signal } = missing;
   const added: VerifiedEvent[] = [];
+  await missing.lookUp?.();
   if (verdicts.missing().size === 0) return added;
   await withDeadline(clock, WITHIN_MS, signal, async (ending) => {
     const take = async (given: readonly Json[]) => {
@@ -43,17 +47,21 @@ export async function fetchMissingAuth(
         if (!verdicts.has(event.eventId)) added.push(event);
         verdicts.add(event);
       }
+      await missing.lookUp?.();
     };
     await askForChains(missing, events, take, ending);
-    let left = MOST_SINGLE;
-    for (let round = 0; round < MOST_ROUNDS && left > 0 && !ending.aborted; round++) {
-      const wanted = [...verdicts.missing()].slice(0, left);
+    const asked = new Set<string>();
+    for (let round = 0; round < MOST_ROUNDS && !ending.aborted; round++) {
+      const open = [...verdicts.missing()].filter((id) => !asked.has(id));
+      const wanted = open.slice(0, MOST_SINGLE - asked.size);
       if (wanted.length === 0) return;
-      left -= wanted.length;
+      for (const id of wanted) asked.add(id);
       const given = await Promise.all(wanted.map((id) => missing.source.event(id, ending).catch(() => null)));
       await take(given.filter((event) => event !== null));
     }
-  }).catch(() => undefined);
+  }).catch((error: unknown) => {
+    if (error instanceof StoreDownError) throw error;
+  });
   return added;
 }
 

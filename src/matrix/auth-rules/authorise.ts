@@ -49,11 +49,23 @@ function authoriseSending(context: AuthContext): Verdict {
   return ALLOWED;
 }
 
+/** Create event → the room ID that is its hash, which every event of a room is compared with; null where it has none. */
+const roomIds = new WeakMap<Pdu, string | null>();
+
 /** Room version 12, rule 2. */
 function isNamedAfter(create: Pdu, event: Pdu, rules: RoomVersionRules): boolean {
+  let roomId = roomIds.get(create);
+  if (roomId === undefined) {
+    roomId = hashedRoomId(create, rules);
+    roomIds.set(create, roomId);
+  }
+  return roomId !== null && event.room_id === roomId;
+}
+
+function hashedRoomId(create: Pdu, rules: RoomVersionRules): string | null {
   try {
-    return event.room_id === roomIdOf(create, rules);
+    return roomIdOf(create, rules);
   } catch {
-    return false;
+    return null;
   }
 }

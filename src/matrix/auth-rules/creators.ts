@@ -7,13 +7,22 @@ export function creatorOf(create: Pdu, rules: RoomVersionRules): string | undefi
   return typeof creator === 'string' ? creator : undefined;
 }
 
+const NOBODY: ReadonlySet<string> = new Set();
+
+/** Create event → its creators: there may be thousands, and they are asked for with every event. */
+const outranking = new WeakMap<Pdu, ReadonlySet<string>>();
+
 /**
  * Who outranks every power level: the create event's sender and its `additional_creators`. Nobody before
  * version 12 (room version 12, "Event format").
  */
 export function outrankingCreators(create: Pdu, rules: RoomVersionRules): ReadonlySet<string> {
-  if (!rules.auth.creatorsOutrank) return new Set();
+  if (!rules.auth.creatorsOutrank) return NOBODY;
+  const known = outranking.get(create);
+  if (known !== undefined) return known;
   const additional = create.content.additional_creators;
   const others = Array.isArray(additional) ? additional.filter((user) => typeof user === 'string') : [];
-  return new Set([create.sender, ...others]);
+  const creators = new Set([create.sender, ...others]);
+  outranking.set(create, creators);
+  return creators;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { clampRenewal, type PeekAnswerUnusable, readPeekAnswer } from '../../../src/feeds/peek-answer.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
+import { SUPPORTED_ROOM_VERSIONS } from '../../../src/matrix/room-versions.ts';
 import type { EventRejected } from '../../../src/rooms/verify-event.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { PEER } from '../../support/peeking-house.ts';
@@ -202,6 +203,95 @@ describe('what is refused', () => {
   test('a room version that is not the create event’s', async () => {
     const room = new RoomBuilder('6');
     expect(await refusal(room, { ...room.peekAnswer(), room_version: '9' })).toBe('invalid');
+  });
+});
+
+describe('authorization', () => {
+  const MALLORY = '@mallory:evil.test';
+
+  test.each(SUPPORTED_ROOM_VERSIONS)(
+    'state that its sender had no power to set is left out (version %s)',
+    async (version) => {
+      const room = new RoomBuilder(version);
+      room.member(MALLORY, 'join');
+      room.state('m.room.topic', '', { topic: 'real' });
+      room.state('org.example.set', '', {}, MALLORY);
+      const rejected: EventRejected[] = [];
+      const answer = await read(room, room.peekAnswer(), rejected);
+      expect(answer.state).toHaveLength(room.currentState.length - 1);
+      expect(rejected.map(({ reason }) => reason)).toEqual(['auth']);
+    },
+  );
+
+  test.each([
+    ['power levels', 'm.room.power_levels', { users: { [MALLORY]: 100 } }],
+    ['a visibility', 'm.room.history_visibility', { history_visibility: 'world_readable' }],
+    ['an ACL', 'm.room.server_acl', { allow: ['*'] }],
+  ])('%s set by somebody who may not ⇒ refused, not left out', async (_, type, content) => {
+    const room = new RoomBuilder();
+    room.member(MALLORY, 'join');
+    room.state(type, '', content, MALLORY);
+    expect(await refusal(room, room.peekAnswer())).toBe('invalid');
+  });
+
+  test('what depends on an event that is not authorised is not either', async () => {
+    const room = new RoomBuilder();
+    const stranger = room.state('m.room.member', MALLORY, { membership: 'join', x: 1 }, '@else:evil.test');
+    const topic = room.state('org.example.state', '', {}, MALLORY);
+    const said = room.message('from nobody', MALLORY);
+    const given = await read(room, room.peekAnswer());
+    const ids = [...given.state, ...given.authChain, ...given.recent].map(({ eventId }) => eventId);
+    for (const { eventId } of [stranger, topic, said]) expect(ids).not.toContain(eventId);
+  });
+
+  test('auth events that the answer lacks are asked for, judged, and part of the chain', async () => {
+    const room = new RoomBuilder();
+    const join = room.member(MALLORY, 'join');
+    const left = room.member(MALLORY, 'leave');
+    const answer = room.peekAnswer(1);
+    const chain = (answer.auth_chain as JsonObject[]).filter((event) => event !== join.pdu);
+    const asked: string[] = [];
+    const given = await readPeekAnswer({ ...answer, auth_chain: chain }, room.roomId, {
+      keys: new TestKeyRing(),
+      clock: new ManualClock(),
+      rejected: () => {},
+      auth: {
+        chain: async (eventId) => {
+          asked.push(eventId);
+          return [];
+        },
+        event: async (eventId) => {
+          asked.push(eventId);
+          return join.pdu;
+        },
+      },
+    });
+    expect(asked).toEqual([left.eventId, join.eventId]);
+    expect(given.authChain.map(({ eventId }) => eventId)).toContain(join.eventId);
+    expect(given.state.map(({ eventId }) => eventId)).toContain(left.eventId);
+  });
+
+  test('an answer without the create event in its state has it there all the same', async () => {
+    const room = new RoomBuilder('12');
+    const answer = room.peekAnswer();
+    const state = (answer.state as JsonObject[]).filter(({ type }) => type !== 'm.room.create');
+    const given = await read(room, { ...answer, state });
+    expect(given.state.filter(({ pdu }) => pdu.type === 'm.room.create')).toHaveLength(1);
+  });
+
+  test('an invite by third party that is not vouched for inside is left out, signed or not', async () => {
+    const room = new RoomBuilder();
+    const signed = { mxid: MALLORY, token: 'none', signatures: {} };
+    room.state(
+      'm.room.member',
+      MALLORY,
+      { membership: 'invite', third_party_invite: { signed } },
+      room.creator,
+    );
+    const rejected: EventRejected[] = [];
+    const given = await read(room, room.peekAnswer(), rejected);
+    expect(given.state).toHaveLength(room.currentState.length - 1);
+    expect(rejected.map(({ reason }) => reason)).toContain('auth');
   });
 });
 
