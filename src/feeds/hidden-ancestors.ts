@@ -4,8 +4,8 @@ import { serverNameOf } from '../matrix/ids.ts';
 import { type Pdu, prevEventIds, stripUnsigned } from '../matrix/pdu.ts';
 import { redact } from '../matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
-import { pduOf } from '../rooms/log-entries.ts';
 import type { RoomLog, Store } from '../store/store.ts';
+import { logBegin } from './log-begin.ts';
 
 /** How many unknown ancestors of one event are looked at: real chains of hidden events are one or two long. */
 const MOST = 20;
@@ -63,13 +63,13 @@ export class HiddenAncestors {
     arriving: readonly ReadEvent[],
   ): Promise<HiddenAncestors | null> {
     const rules = roomVersion(log.roomVersion);
-    const oldest = (await store.logs.read(log.roomId, log.tail - 1, 1))[0];
-    if (rules === undefined || oldest === undefined) return null;
+    const depth = await logBegin(store, log);
+    if (rules === undefined || depth === null) return null;
     const named = new Set(arriving.flatMap(({ pdu }) => prevEventIds(pdu, rules)));
     for (const { eventId } of arriving) named.delete(eventId);
     const held = await store.logs.positions(log.roomId, [...named]);
     const known = new Set([...held.keys(), ...arriving.map(({ eventId }) => eventId)]);
-    return new HiddenAncestors(store, homeserver, log, { rules, depth: Number(pduOf(oldest).depth), known });
+    return new HiddenAncestors(store, homeserver, log, { rules, depth, known });
   }
 
   /** Those of the next arriving event, oldest first. Rejects with `HomeserverDown` and `StoreDownError`. */

@@ -1,10 +1,11 @@
 import type { Homeserver, ReadEvent } from '../homeserver/homeserver.ts';
 import { isObject } from '../matrix/json.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-import { newEntry, pduOf } from '../rooms/log-entries.ts';
+import { isStatePartial, newEntry, stateWholeMark } from '../rooms/log-entries.ts';
 import { firstPosition } from '../rooms/positions.ts';
 import type { RoomLog, Store } from '../store/store.ts';
 import { type AppendResidentDeps, appendResident } from './append-resident.ts';
+import { logBegin } from './log-begin.ts';
 
 /** The newest events of the room that a log begins with: what a first timeline shows, and some to spare. */
 const SEED_EVENTS = 50;
@@ -63,14 +64,16 @@ async function becomeResident(
   const { events, held } = await withCommon(store, homeserver, roomId, feedToken);
   const common = held.size > 0;
   if (patient && !common) return log;
-  const [oldest] = await store.logs.read(roomId, log.tail - 1, 1);
-  const begin = oldest === undefined ? Number.NEGATIVE_INFINITY : Number(pduOf(oldest).depth);
+  const begin = (await logBegin(store, log)) ?? Number.NEGATIVE_INFINITY;
   const fresh = events.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin);
   // The feed's kind last: a crash before it, and all this is done again.
   await appendResident(deps, log, common ? fresh : fresh.slice(-SEED_EVENTS), {
     feedToken,
     afterGap: !common,
   });
+  if (await isStatePartial(store, roomId)) {
+    await store.logs.append(roomId, { entries: [stateWholeMark(deps.clock.now())] });
+  }
   await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false });
   await store.replicas.drop(roomId);
   return (await store.logs.get(roomId)) ?? log;

@@ -8,7 +8,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
-import { pduOf } from '../rooms/log-entries.ts';
+import { isMark, pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
 import type { RoomReaders } from './room-readers.ts';
 
@@ -110,6 +110,7 @@ export class BecomingRemote {
     const { store, serverName } = this.#deps;
     const heard = new Map<string, number>();
     for (const entry of await store.logs.readLast(log.roomId, log.head, LOOKED_THROUGH)) {
+      if (isMark(entry)) continue;
       for (const server of serversOf(entry)) heard.set(server, (heard.get(server) ?? 0) + 1);
     }
     heard.delete(serverName);

@@ -1,7 +1,7 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
-import type { LogEntry, RoomLog, Store } from '../store/store.ts';
+import type { LogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { pduOf, stateSlot } from './log-entries.ts';
 
 /** A slot of the room's state that changed after the asked position, and what it held there. */
@@ -76,7 +76,19 @@ export class StateAt {
       return event === null ? null : plainClientEvent(event, now);
     }
     const stored = await this.#store.replicas.event(log.roomId, eventId);
-    return stored === null ? null : toClientEvent(pduOf(stored), stored.eventId, { now });
+    if (stored === null || !(await this.#wasReadable(log.roomId, stored))) return null;
+    return toClientEvent(pduOf(stored), stored.eventId, { now });
+  }
+
+  /** Whether an event of a remote room was sent since the room is open, by depth; what the log shows was judged then. */
+  async #wasReadable(roomId: string, event: StoredEvent): Promise<boolean> {
+    const position = (await this.#store.logs.positions(roomId, [event.eventId])).get(event.eventId);
+    if (position !== undefined) {
+      const [entry] = await this.#store.logs.readLast(roomId, position, 1);
+      return entry?.eventId === event.eventId && entry.shown;
+    }
+    const [opening] = await this.#store.replicas.stateOf(roomId, [['m.room.history_visibility', '']]);
+    return opening !== undefined && Number(pduOf(event).depth) >= Number(pduOf(opening).depth);
   }
 }
 

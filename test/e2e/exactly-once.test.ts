@@ -61,7 +61,7 @@ forEachStore((_store, { startPairOnStore }) => {
 
     it('A retry with the same `since` gives the same events', () => answersTwice(async () => {}));
 
-    it(`SIGKILL of ${where.toUpperCase()}'s proxy between answer and retry changes nothing`, () =>
+    it(`SIGKILL and restart: peeks resume or end cleanly: ${where.toUpperCase()}'s proxy between answer and retry changes nothing`, () =>
       answersTwice(async () => {
         await pair[where].proxy.kill();
         await pair[where].proxy.restart();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { HomeserverDown, type Identity } from '../../../src/homeserver/homeserver.ts';
+import { statePartialMark } from '../../../src/rooms/log-entries.ts';
 import { ALICE, brief, EXPIRE_AFTER, PEER, PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
 import { type BuiltEvent, RoomBuilder } from '../../support/room-builder.ts';
 
@@ -179,6 +180,17 @@ describe('until the homeserver and the log have an event in common', () => {
     await house.readers.openForServer(room.roomId);
     expect(await feed()).toBe('resident');
   });
+});
+
+test('a room whose state was read only in part before the join: its readers are told the state anew', async () => {
+  const { house, room, alice, feed } = await joinedMeanwhile(1);
+  await house.store.logs.append(room.roomId, { entries: [statePartialMark(house.clock.now())] });
+  house.becomingResident.suspect(room.roomId);
+  await house.settle();
+  expect(await feed()).toBe('resident');
+  const section = brief((await alice.sync()).peek.get(room.roomId));
+  expect(section?.timeline).toEqual(['topic=meanwhile', 'meanwhile 0']);
+  expect(section?.state).toContain('create=');
 });
 
 test('a join with partial state: the room stays remote until the homeserver has all of it', async () => {

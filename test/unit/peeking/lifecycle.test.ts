@@ -62,7 +62,7 @@ describe('a peek', () => {
 
   test.each([
     ['the user is already joined', 'join', 400, 'M_BAD_STATE'],
-    ['peeker’s user is banned', 'ban', 403, 'M_FORBIDDEN'],
+    ["peeker's user is banned", 'ban', 403, 'M_FORBIDDEN'],
   ])('%s ⇒ %s %s %s', async (_, membership, status, errcode) => {
     const house = await PeekingHouse.open();
     const room = house.resident(new RoomBuilder());
@@ -71,7 +71,7 @@ describe('a peek', () => {
     expect(await house.store.size()).toBe(0);
   });
 
-  test('peeker’s user is banned in a remote room ⇒ 403, and nothing stays', async () => {
+  test("peeker's user is banned in a remote room ⇒ 403, and nothing stays", async () => {
     const house = await PeekingHouse.open();
     const room = house.remoteRoom(new RoomBuilder());
     room.state('m.room.member', ALICE.userId, { membership: 'ban' });

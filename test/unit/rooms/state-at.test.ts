@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { StateAt } from '../../../src/rooms/state-at.ts';
-import { PeekingHouse } from '../../support/peeking-house.ts';
+import { PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
 
 const value = (state: JsonObject[], type: string, key = '') => {
@@ -97,3 +97,37 @@ test('`__proto__`, `constructor`, `toJSON`, `hasOwnProperty` as type and state_k
     expect(value(await stateAt.read(log, log.head, 0), name, name)).toEqual({ topic: 'two' });
   }
 });
+
+test.each(['resident', 'remote'] as const)(
+  'a member event that was not world_readable when sent and is not current state ⇒ never shown (%s)',
+  async (kind) => {
+    const house = await PeekingHouse.open();
+    const room = new RoomBuilder();
+    room.state('m.room.history_visibility', '', { history_visibility: 'shared' });
+    const secret = room.member('@guest:there.test', 'join', { displayname: 'not for everybody' });
+    room.state('m.room.history_visibility', '', { history_visibility: 'world_readable' });
+    room.member('@other:there.test', 'join');
+    house.homeserver.invisible.add(secret.eventId);
+    if (kind === 'resident') house.resident(room);
+    else house.remoteRoom(room);
+    const device = new TestDevice(house);
+    await house.peek(room.roomId);
+    const first = (await device.sync()).peek.get(room.roomId);
+    // While it is part of the current state, it is shown as that.
+    expect(JSON.stringify(first?.state)).toContain('not for everybody');
+    expect(JSON.stringify(first?.timeline)).not.toContain('not for everybody');
+
+    const before = (await house.log(room.roomId)).head;
+    const later = [room.member('@guest:there.test', 'leave'), room.member('@other:there.test', 'leave')];
+    if (kind === 'remote') await house.ingest(room, later);
+    await house.settle();
+    const log = await house.log(room.roomId);
+    const earlier = await new StateAt(house.store, house.homeserver).read(log, before, 0);
+    expect(value(earlier, 'm.room.member', '@guest:there.test')).toBeUndefined();
+    expect(value(earlier, 'm.room.member', '@other:there.test')).toMatchObject({ membership: 'join' });
+    for (const fullState of [false, true]) {
+      const again = await new TestDevice(house).sync(null, { fullState });
+      expect(JSON.stringify([...again.peek.values()])).not.toContain('not for everybody');
+    }
+  },
+);
