@@ -13,8 +13,6 @@ const LIFETIME_MS = 15 * 60_000;
 const MAX_ROOMS = 1000;
 /** Servers that are remembered of a room; enough to ask one after the other, whatever the room has. */
 const MOST_SERVERS = 50;
-/** Members looked at between two turns of the event loop: about two milliseconds. */
-const BATCH = 500;
 
 interface Counted {
   readonly servers: readonly string[];
@@ -57,16 +55,16 @@ export class MemberServers {
 
   async #count(roomId: string): Promise<Counted> {
     const members = new Map<string, number>();
-    const state = await this.#store.replicas.state(roomId);
-    for (let start = 0; start < state.length; start += BATCH) {
-      if (start > 0) await setImmediate();
-      for (const event of state.slice(start, start + BATCH)) {
-        if (event.type !== 'm.room.member' || event.stateKey === null) continue;
+    let hasReplica = false;
+    for await (const slice of this.#store.replicas.stateOfType(roomId, 'm.room.member')) {
+      hasReplica = true;
+      for (const event of slice) {
         const { content } = pduOf(event);
-        if (!isObject(content) || content.membership !== 'join') continue;
+        if (!isObject(content) || content.membership !== 'join' || event.stateKey === null) continue;
         const server = serverNameOf(event.stateKey);
         if (server !== null && server !== this.#ownName) members.set(server, (members.get(server) ?? 0) + 1);
       }
+      await setImmediate();
     }
     const servers = [...members]
       .toSorted(([a, many], [b, few]) => few - many || (a < b ? -1 : 1))
@@ -74,7 +72,7 @@ export class MemberServers {
       .map(([server]) => server);
     const counted = { servers, until: this.#clock.now() + LIFETIME_MS };
     // A room without a replica may be about to get one.
-    if (state.length > 0) this.#counted.set(roomId, counted);
+    if (hasReplica) this.#counted.set(roomId, counted);
     return counted;
   }
 }

@@ -147,6 +147,11 @@ export interface ReplicaStore {
   add(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void>;
   /** The whole current state. */
   state(roomId: string): Promise<StoredEvent[]>;
+  /**
+   * The current state events of one type, a few hundred at a time, each one once, in no order. Of what changes
+   * meanwhile the one or the other is given.
+   */
+  stateOfType(roomId: string, type: string): AsyncIterable<readonly StoredEvent[]>;
   /** The current state events of these keys, missing ones left out. */
   stateOf(
     roomId: string,

@@ -3,9 +3,12 @@ import type { RedisConnection } from './connection.ts';
 import { decodeEvent, encodeEvent, stateField } from './event-codec.ts';
 import type { Indexes } from './indexes.ts';
 import { roomKeys } from './keys.ts';
-import { asTexts } from './replies.ts';
+import { asHash, asList, asText, asTexts } from './replies.ts';
 import type { RoomIndex } from './room-index.ts';
 import { scripts } from './scripts.ts';
+
+/** Fields that one step of a scan looks at. */
+const SLICE = 250;
 
 export class RedisReplicas implements ReplicaStore {
   readonly #redis: RedisConnection;
@@ -28,6 +31,25 @@ export class RedisReplicas implements ReplicaStore {
 
   async state(roomId: string): Promise<StoredEvent[]> {
     return asTexts(await this.#redis.call('HVALS', roomKeys(roomId).stateEvents)).map(decodeEvent);
+  }
+
+  async *stateOfType(roomId: string, type: string): AsyncGenerator<StoredEvent[]> {
+    const { stateEvents } = roomKeys(roomId);
+    // A scan may give a field again.
+    const given = new Set<string>();
+    let cursor = '0';
+    do {
+      const [next, found] = asList(await this.#redis.call('HSCAN', stateEvents, cursor, 'COUNT', SLICE));
+      cursor = asText(next);
+      const slice: StoredEvent[] = [];
+      for (const [eventId, encoded] of asHash(found)) {
+        if (given.has(eventId)) continue;
+        given.add(eventId);
+        const event = decodeEvent(encoded);
+        if (event.type === type) slice.push(event);
+      }
+      if (slice.length > 0) yield slice;
+    } while (cursor !== '0');
   }
 
   async stateOf(

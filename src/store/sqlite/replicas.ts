@@ -8,6 +8,7 @@ interface EventRow {
   state_key: string | null;
 }
 
+const SLICE = 250;
 const COLUMNS = 'event_id, json, type, state_key';
 
 export class SqliteReplicas implements ReplicaStore {
@@ -36,6 +37,19 @@ export class SqliteReplicas implements ReplicaStore {
     return this.#db.read(() =>
       this.#db.all<EventRow>(`SELECT ${COLUMNS} FROM replica_state WHERE room_id = ?`, roomId).map(toEvent),
     );
+  }
+
+  async *stateOfType(roomId: string, type: string): AsyncGenerator<StoredEvent[]> {
+    const select = (comparison: string) =>
+      `SELECT ${COLUMNS} FROM replica_state WHERE room_id = ? AND type = ? AND state_key ${comparison} ?
+       ORDER BY state_key LIMIT ${SLICE}`;
+    const read = (sql: string, from: string) =>
+      this.#db.read(() => this.#db.all<EventRow>(sql, roomId, type, from).map(toEvent));
+    for (let slice = read(select('>='), ''); slice.length > 0; ) {
+      yield slice;
+      const last = slice.at(-1)?.stateKey ?? '';
+      slice = slice.length < SLICE ? [] : read(select('>'), last);
+    }
   }
 
   async stateOf(

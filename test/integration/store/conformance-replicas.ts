@@ -56,6 +56,25 @@ export function replicaConformance(given: Given): void {
       expect(await given.store.size()).toBe(5000);
     });
 
+    test('the state of one type is read in slices, each event once', async () => {
+      const members = Array.from({ length: 1201 }, (_, n) => stateEvent(`$${n}`, 'm.room.member', `@${n}:x`));
+      const others = ODD_STRINGS.map((odd, n) => stateEvent(`$odd${n}`, 'm.odd', odd));
+      const keyless = stateEvent('$keyless', 'm.odd', '');
+      await given.store.replicas.add(ROOM, [name, keyless, ...members, ...others], [create]);
+      const read = async (type: string, room = ROOM) => {
+        const slices = [];
+        for await (const slice of given.store.replicas.stateOfType(room, type)) slices.push(slice);
+        return slices;
+      };
+      const slices = await read('m.room.member');
+      expect(slices.length).toBeGreaterThan(2);
+      expect(Math.max(...slices.map(({ length }) => length))).toBeLessThan(1000);
+      expect(byId(slices.flat())).toEqual(byId(members));
+      expect(byId((await read('m.odd')).flat())).toEqual(byId([keyless, ...others]));
+      expect(await read('m.room.topic')).toEqual([]);
+      expect(await read('m.room.member', '!none')).toEqual([]);
+    });
+
     test('state is read by keys, those that are missing left out', async () => {
       await given.store.replicas.add(ROOM, [name, alice], []);
       const keys = [

@@ -70,10 +70,10 @@ test('members are counted once in a quarter of an hour, also for several that as
   const { of, store, clock } = await given({});
   let reads = 0;
   const { replicas } = store;
-  const state = replicas.state.bind(replicas);
-  replicas.state = (roomId) => {
+  const stateOfType = replicas.stateOfType.bind(replicas);
+  replicas.stateOfType = (roomId, type) => {
     reads++;
-    return state(roomId);
+    return stateOfType(roomId, type);
   };
   await Promise.all([of(), of(), of()]);
   clock.jump(14 * MINUTE);
