@@ -22,7 +22,7 @@ export interface RemoteRequest {
   readonly timeoutMs: number;
   /** An answer longer than this is an error, not cut. */
   readonly maxBytes: number;
-  /** An answer of more names and values than this is an error; default `MAX_JSON_VALUES`. */
+  /** An answer of more names and values than this is an error; default 200 000. */
   readonly maxValues?: number;
   /** Called when more than 1 MiB of the answer has come; no more of it is read until this resolves. */
   readonly beforeLarge?: () => Promise<void>;

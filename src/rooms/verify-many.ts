@@ -1,9 +1,10 @@
 import type { Json } from '../matrix/json.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
+import { takeTurns } from '../platform/turns.ts';
 import type { KeyRing } from '../remote-servers/remote-servers.ts';
 import { EventRejected, type VerifiedEvent, verifyEvent } from './verify-event.ts';
 
-/** Events checked between two turns of the event loop: about 10 ms of hashing and signatures. */
+/** Events that wait for their keys at a time. */
 const BATCH = 50;
 
 /** Verifies events in their order; those that fail are left out and reported, the rest is used. Stops when `signal` aborts. */
@@ -14,18 +15,26 @@ export async function verifyMany(
   rejected: (reason: EventRejected) => void,
   signal?: AbortSignal,
 ): Promise<VerifiedEvent[]> {
+  const turn = takeTurns();
   const verified: VerifiedEvent[] = [];
+  const check = async (event: Json) => {
+    try {
+      return await verifyEvent(event, room, keys);
+    } catch (error) {
+      if (!(error instanceof EventRejected)) throw error;
+      rejected(error);
+      return null;
+    }
+  };
   for (let start = 0; start < events.length; start += BATCH) {
     signal?.throwIfAborted();
-    const batch = events.slice(start, start + BATCH).map(async (event) => {
-      try {
-        return await verifyEvent(event, room, keys);
-      } catch (error) {
-        if (!(error instanceof EventRejected)) throw error;
-        rejected(error);
-        return null;
-      }
-    });
+    const batch: Promise<VerifiedEvent | null>[] = [];
+    for (const event of events.slice(start, start + BATCH)) {
+      await turn();
+      const checked = check(event);
+      checked.catch(() => undefined);
+      batch.push(checked);
+    }
     for (const event of await Promise.all(batch)) if (event !== null) verified.push(event);
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -199,6 +199,19 @@ describe('an answer to PUT /peek', () => {
     }
   });
 
+  test('with a state event nested 5 000 deep ⇒ it alone is left out', async () => {
+    const room = newRoom();
+    const topic = room.state('m.room.topic', '', { topic: 'deep' });
+    room.message('after');
+    const nested = `${'['.repeat(5000)}${']'.repeat(5000)}`;
+    const answer = JSON.stringify(room.peekAnswer()).replaceAll('{"topic":"deep"}', `{"topic":${nested}}`);
+    bad.on('PUT', `/peek/${room.roomId}/`, bytes(answer));
+    expect(await house.alice.peek(room.roomId, [bad.serverName])).toMatchObject({ status: 200 });
+    const held = await house.store.replicas.state(room.roomId);
+    expect(held.map(({ eventId }) => eventId)).not.toContain(topic.eventId);
+    expect(await house.log(room.roomId)).toContain('after');
+  });
+
   test('of one server that cannot be used ⇒ the next candidate is asked, and peeked through', async () => {
     const other = await scriptedServer();
     const room = other.lend(new RoomBuilder('10', other.serverName));
