@@ -3,6 +3,7 @@ import { enc, type MatrixClient, register } from '../support/client.ts';
 import { type Site, startSite } from '../support/federation.ts';
 import { newUser } from './accounts.ts';
 import { startFollowing } from './follower.ts';
+import { peekCounts } from './metrics.ts';
 import { idsOf, sectionOf, timelineOf } from './rooms.ts';
 import { until } from './until.ts';
 
@@ -94,4 +95,21 @@ it('A goes down: its peeker at B is served through C without a gap; A comes back
   const late = await startFollowing(await newUser(b, 'late'), roomId, [a.serverName]);
   const shown = idsOf(timelineOf(sectionOf(late.first, 'peek', roomId)));
   expect(shown.slice(-follower.ids.length)).toEqual(follower.ids);
+});
+
+it("A's last user leaves the room: its peeker is served through C, without a gap", async () => {
+  const room = await sharedRoom();
+  const { inbound: before } = await peekCounts(c);
+  const { follower } = await startFollowing(await newUser(b, 'bob'), room, [a.serverName]);
+  const sent = [await alice.sendText(room, 'the last of A'), await carol.sendText(room, 'from C')];
+  for (const id of sent) await follower.untilEvent(id);
+  await alice.leave(room);
+  sent.push(await carol.sendText(room, 'while B looks for another server'));
+  await until('B peeks through C', async () => (await peekCounts(c)).inbound > before, 30_000);
+  sent.push(await carol.sendText(room, 'through C'));
+  for (const id of sent) await follower.untilEvent(id, 30_000);
+  expect(follower.gaps).toBe(0);
+  expect(follower.ids.filter((id) => sent.includes(id))).toEqual(sent);
+  expect(new Set(follower.ids).size).toBe(follower.ids.length);
+  await follower.client.unpeek(room);
 });

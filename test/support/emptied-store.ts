@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Identity } from '../../src/homeserver/homeserver.ts';
 import { RemoteUnreachable } from '../../src/remote-servers/remote-servers.ts';
 import {
@@ -112,6 +112,33 @@ export function emptiedStoreTests(
       await device.sync();
       await house.sweeps.run();
       await expectEmpty(house);
+    });
+
+    test('our homeserver joined the room, and left it again, while it was peeked', async () => {
+      const house = await open();
+      const room = make(house, 'remote');
+      const device = new TestDevice(house);
+      await house.peek(room.roomId);
+      await device.sync();
+      const becomes = (feed: string) =>
+        vi.waitFor(async () => {
+          await house.settle();
+          expect((await house.log(room.roomId)).feed).toBe(feed);
+        });
+      const held = house.homeserver.add(room);
+      house.becomingResident.suspect(room.roomId);
+      await becomes('resident');
+      held.membership = 'absent';
+      room.message('when we had left');
+      await becomes('remote');
+      await house.peeking.unpeek(ALICE, room.roomId);
+      await device.sync();
+      await device.sync();
+      await house.settle(2 * 60_000);
+      await house.sweeps.run();
+      await expectEmpty(house);
+      expect(house.residentFeeds.isRunning(room.roomId)).toBe(false);
+      expect(house.remote.sent('DELETE')).toHaveLength(2);
     });
 
     test('a peek was refused at the device’s limit', async () => {
