@@ -21,6 +21,7 @@ export interface AskRoomDeps {
   readonly remote: RemoteServers;
   readonly feed: RemoteFeed;
   readonly workers: VerifyWorkers;
+  readonly serverName: string;
   readonly logger: Logger;
 }
 
@@ -98,13 +99,13 @@ export class AskRoom {
     signal: AbortSignal,
     request: (options: LargeOptions) => Promise<JsonObject>,
   ): Promise<Given> {
-    const { workers } = this.#deps;
+    const { workers, serverName: ownServer } = this.#deps;
     let large: Given['large'] = null;
     const body = await request({
       signal,
       beforeLarge: turn.enter,
       readLarge: async (bytes, { maxValues }) => {
-        const limits = { maxValues, maxEvents: MOST_EVENTS };
+        const limits = { maxValues, maxEvents: MOST_EVENTS, ownServer };
         const answer = await readLargeAnswer(workers, bytes, limits, signal);
         large = {
           answer,

@@ -30,6 +30,8 @@ export interface OutlineLimits {
   readonly maxValues: number;
   /** Events of `state` and `auth_chain` together. */
   readonly maxEvents: number;
+  /** The memberships of this server's users are among the first: who of them is banned may not be shown the room. */
+  readonly ownServer: string;
   /** Recent events that came otherwise, in place of the answer's own. */
   readonly recent?: readonly Json[];
 }
@@ -70,7 +72,11 @@ export function outlineAnswer(body: Uint8Array, limits: OutlineLimits): AnswerOu
   const chosen: FirstEvents =
     rules === undefined
       ? { state: new Set(), authChain: new Set() }
-      : neededFirst(listed, recent.filter(isObject), rules, (range) => parseRange(body, range));
+      : neededFirst(listed, recent.filter(isObject), {
+          rules,
+          ownServer: limits.ownServer,
+          parse: (range) => parseRange(body, range),
+        });
   const shallow = (list: readonly ByteRange[], places: ReadonlySet<number>) =>
     new Set([...places].filter((place) => isShallow(body, list[place] as ByteRange)));
   const needed = {

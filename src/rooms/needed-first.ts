@@ -1,4 +1,5 @@
 import { eventIdOf } from '../matrix/event-id.ts';
+import { serverNameOf } from '../matrix/ids.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { authEventIds } from '../matrix/pdu.ts';
 import type { ByteRange } from '../matrix/raw-items.ts';
@@ -28,6 +29,12 @@ export interface ListedEvent {
   readonly signatures: readonly (readonly [server: string, keyId: string])[];
 }
 
+interface Reading {
+  readonly rules: RoomVersionRules;
+  readonly ownServer: string;
+  readonly parse: (range: ByteRange) => Json;
+}
+
 /** Places in the two lists. */
 export interface FirstEvents {
   readonly state: ReadonlySet<number>;
@@ -35,14 +42,13 @@ export interface FirstEvents {
 }
 
 /**
- * What a client needs before anything else: all state but memberships, the memberships of those who sent it or
- * the recent events, and what authorises all of these, as far as it is among the two lists.
+ * What a client needs before anything else: all state but memberships, the memberships of our own users and of
+ * those who sent that state or the recent events, and what authorises all of these, as far as it is in the lists.
  */
 export function neededFirst(
   lists: { readonly state: readonly ListedEvent[]; readonly authChain: readonly ListedEvent[] },
   recent: readonly JsonObject[],
-  rules: RoomVersionRules,
-  parse: (range: ByteRange) => Json,
+  { rules, ownServer, parse }: Reading,
 ): FirstEvents {
   const first = { state: new Set<number>(), authChain: new Set<number>() };
   const members = membersByUser(lists.state);
@@ -56,6 +62,9 @@ export function neededFirst(
     if (isObject(event)) waiting.push(event);
   };
   for (const place of nonMembers(lists.state)) take('state', place);
+  for (const [user, places] of members) {
+    if (serverNameOf(user) === ownServer) for (const place of places) take('state', place);
+  }
   for (const [place, { type }] of lists.authChain.entries())
     if (type === 'm.room.create') take('authChain', place);
   for (let event = waiting.pop(); event !== undefined; event = waiting.pop()) {

@@ -7,7 +7,7 @@ import { verifyMany } from '../../../src/rooms/verify-many.ts';
 import { keyOf, RoomBuilder, TestKeyRing } from '../../support/room-builder.ts';
 import { ScriptedWorkers } from '../../support/scripted-workers.ts';
 
-const LIMITS = { maxValues: 1_000_000, maxEvents: 10_000 };
+const LIMITS = { maxValues: 1_000_000, maxEvents: 10_000, ownServer: 'here.test' };
 const SERVERS = ['there.test', 's0.test', 's1.test'];
 const FOREVER = Number.MAX_SAFE_INTEGER;
 
@@ -59,6 +59,13 @@ describe('what is needed first', () => {
     const before = room.events.find(({ pdu }) => pdu.content.displayname === 'before');
     expect(chain).toContain(before?.eventId);
     expect(chain.length).toBeLessThan(10);
+  });
+
+  test('has the memberships of our own users: a banned one may not be shown the room', async () => {
+    const room = largeRoom();
+    room.state('m.room.member', '@banned:here.test', { membership: 'ban' }, room.creator);
+    const { first } = await read(room.peekAnswer(1));
+    expect((first.state as JsonObject[]).map(({ state_key }) => state_key)).toContain('@banned:here.test');
   });
 
   test('keeps the other members of the answer, and the newest fifty of the recent events', async () => {
