@@ -10,14 +10,15 @@ const URL_SAFE_ID = /^\$[A-Za-z0-9_-]{43}$/;
 
 /**
  * The event ID: what the event says in room versions 1 and 2, else its reference hash, whatever it says.
- * Throws `PduError` where it should say and does not, `JsonError` where it cannot be hashed.
+ * Throws `PduError` where it should say and does not, `JsonError` where it cannot be hashed. `essential`: its
+ * `essentialJson`, where that is at hand.
  */
-export function eventIdOf(event: JsonObject, rules: RoomVersionRules): string {
+export function eventIdOf(event: JsonObject, rules: RoomVersionRules, essential?: string): string {
   if (rules.eventIds === 'named') {
     if (typeof event.event_id !== 'string') throw new PduError('event_id is missing');
     return event.event_id;
   }
-  const hash = referenceHash(event, rules);
+  const hash = referenceHash(event, rules, essential);
   return `$${rules.eventIds === 'base64' ? encodeBase64(hash) : encodeBase64Url(hash)}`;
 }
 

@@ -14,9 +14,16 @@ export function essentialJson(event: JsonObject, rules: RoomVersionRules): strin
   return canonicalJson(essential, { allowFloats: !rules.strictJson });
 }
 
-/** SHA-256 of the redacted event (specification, "Calculating the reference hash"): 32 bytes. */
-export function referenceHash(event: JsonObject, rules: RoomVersionRules): Uint8Array {
-  return sha256(essentialJson(event, rules));
+/**
+ * SHA-256 of the redacted event (specification, "Calculating the reference hash"): 32 bytes. `essential`: its
+ * `essentialJson`, where that is at hand.
+ */
+export function referenceHash(
+  event: JsonObject,
+  rules: RoomVersionRules,
+  essential = essentialJson(event, rules),
+): Uint8Array {
+  return sha256(essential);
 }
 
 /** SHA-256 of the whole event (specification, "Calculating the content hash"): 32 bytes. Throws `JsonError`. */

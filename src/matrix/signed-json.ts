@@ -31,16 +31,21 @@ export function verifySignedJson(
   return signature !== null && verifies(publicKey, () => signedBytes(object), signature);
 }
 
-/** Whether this key of this server signed the event, in its redacted form. Never throws. */
+/**
+ * Whether this key of this server signed the event, in its redacted form. Never throws. `essential`: its
+ * `essentialJson`, where that is at hand.
+ */
 export function verifyPduSignature(
   pdu: JsonObject,
   rules: RoomVersionRules,
   serverName: string,
   keyId: string,
   publicKey: Uint8Array,
+  essential?: string,
 ): boolean {
   const signature = signatureOf(pdu, serverName, keyId);
-  return signature !== null && verifies(publicKey, () => Buffer.from(essentialJson(pdu, rules)), signature);
+  const signed = () => Buffer.from(essential ?? essentialJson(pdu, rules));
+  return signature !== null && verifies(publicKey, signed, signature);
 }
 
 /** The IDs of the ed25519 keys with which the server says it signed the object. */

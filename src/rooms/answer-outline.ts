@@ -63,12 +63,12 @@ export function outlineAnswer(body: Uint8Array, limits: OutlineLimits): AnswerOu
   if (ranges.state.length + ranges.authChain.length > limits.maxEvents) {
     throw new JsonError('too-large', `An answer of more than ${limits.maxEvents} events`);
   }
+  const rules = rulesOf(first);
   const listed = {
-    state: ranges.state.map((range) => listedEvent(body, range)),
-    authChain: ranges.authChain.map((range) => listedEvent(body, range)),
+    state: ranges.state.map((range) => listedEvent(body, range, rules)),
+    authChain: ranges.authChain.map((range) => listedEvent(body, range, rules)),
   };
   const recent = [...(Array.isArray(first.messages) ? first.messages : []), first.latest_event ?? null];
-  const rules = rulesOf(first);
   const chosen: FirstEvents =
     rules === undefined
       ? { state: new Set(), authChain: new Set() }
@@ -140,11 +140,12 @@ function isShallow(body: Uint8Array, { start, end }: ByteRange): boolean {
   }
 }
 
-function listedEvent(body: Uint8Array, range: ByteRange): ListedEvent {
+function listedEvent(body: Uint8Array, range: ByteRange, rules: RoomVersionRules | undefined): ListedEvent {
   const event = parseRange(body, range);
   if (!isObject(event)) return { range, type: null, stateKey: null, sender: null, at: null, signatures: [] };
   const text = (value: Json | undefined) => (typeof value === 'string' ? value : null);
-  const at = event.origin_server_ts;
+  // Where the validity of keys does not count, it is as if the event were as old as can be.
+  const at = rules?.keysExpire === false ? 0 : event.origin_server_ts;
   return {
     range,
     type: text(event.type),

@@ -1,5 +1,5 @@
 import { eventIdOf } from '../matrix/event-id.ts';
-import { hasValidContentHash } from '../matrix/hashes.ts';
+import { essentialJson, hasValidContentHash } from '../matrix/hashes.ts';
 import type { Json, JsonObject } from '../matrix/json.ts';
 import { isObject } from '../matrix/json.ts';
 import { checkPdu, type Pdu, requiredSigners, roomIdOf, stripUnsigned } from '../matrix/pdu.ts';
@@ -38,10 +38,13 @@ export async function verifyEvent(
 ): Promise<VerifiedEvent> {
   let pdu: Pdu;
   let eventId: string;
+  /** What the event's ID and its signatures cover. */
+  let essential: string;
   try {
     pdu = stripUnsigned(checkPdu(json, room.rules));
     if (roomIdOf(pdu, room.rules) !== room.roomId) throw new EventRejected('room', 'it is of another room');
-    eventId = eventIdOf(pdu, room.rules);
+    essential = essentialJson(pdu, room.rules);
+    eventId = eventIdOf(pdu, room.rules, essential);
   } catch (error) {
     if (error instanceof EventRejected) throw error;
     throw new EventRejected('shape', error instanceof Error ? error.message : String(error));
@@ -51,7 +54,7 @@ export async function verifyEvent(
   // What only the part that is not used says excuses nobody from signing.
   const signers = new Set([...requiredSigners(pdu, room.rules), ...requiredSigners(used, room.rules)]);
   for (const server of signers) {
-    if (!(await isSignedBy(pdu, server, room.rules, keys))) {
+    if (!(await isSignedBy(pdu, essential, server, room.rules, keys))) {
       throw new EventRejected('signature', `no valid signature of ${server}`);
     }
   }
@@ -63,6 +66,7 @@ const MOST_SIGNATURES = 3;
 
 async function isSignedBy(
   pdu: Pdu,
+  essential: string,
   server: string,
   rules: RoomVersionRules,
   keys: KeyRing,
@@ -71,7 +75,7 @@ async function isSignedBy(
   const at = rules.keysExpire ? Number(pdu.origin_server_ts) : 0;
   for (const keyId of signatureKeyIds(pdu, server)) {
     const key = await keys.publicKey(server, keyId, at, 'event');
-    if (key !== null && verifyPduSignature(pdu, rules, server, keyId, key)) return true;
+    if (key !== null && verifyPduSignature(pdu, rules, server, keyId, key, essential)) return true;
   }
   return false;
 }
