@@ -31,6 +31,8 @@ export interface DnsOptions {
   /** For one try of one name server, of which there are two. Default: 2.5 s. */
   readonly timeoutMs?: number;
   readonly clock?: Clock;
+  /** The system's own resolver, for names of one label. Default: `getaddrinfo`. */
+  readonly bySystem?: (name: string) => Promise<ResolvedAddress[]>;
 }
 
 const TIMEOUT_MS = 2500;
@@ -46,14 +48,14 @@ const NO_SUCH_NAME: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA', 'EBA
 export function systemDns(options: DnsOptions = {}): Dns {
   const hosts = new HostsFile(options.hostsFile);
   const resolver = freshResolver(options);
+  const bySystem = options.bySystem ?? getaddrinfo;
   return {
     async lookup(host) {
       const name = host.replace(/\.$/, '').toLowerCase();
       const listed = await hosts.addresses(name);
       if (listed.length > 0) return listed.map(asResolved);
       if (name === 'localhost' || name.endsWith('.localhost')) return LOOPBACK;
-      if (!name.includes('.'))
-        return (await lookup(name, { all: true })).map(({ address }) => asResolved(address));
+      if (!name.includes('.')) return bySystem(name);
       return addressesOf(resolver(), name);
     },
     async srv(name) {
@@ -71,6 +73,10 @@ export function systemDns(options: DnsOptions = {}): Dns {
       }
     },
   };
+}
+
+async function getaddrinfo(name: string): Promise<ResolvedAddress[]> {
+  return (await lookup(name, { all: true })).map(({ address }) => asResolved(address));
 }
 
 /** RFC 6761: never a question for the DNS. */

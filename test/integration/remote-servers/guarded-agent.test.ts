@@ -101,6 +101,16 @@ describe('bad cert, wrong name, expired, self-signed', () => {
     expect(server.serverNames).toEqual([false]);
   });
 
+  test('one for an IPv6 address is accepted at that address; a machine without IPv6 gets no connection', async () => {
+    const server = await startTlsPeer(good, hello, '::1').catch(() => null);
+    const there = { host: '::1', port: server?.port ?? 1, certificateName: '::1' };
+    const answer = agent({ allow: '::1' }).request(there, { ...get, headers: { host: '[::1]:1' } });
+    if (server === null) return expect(await failure(answer)).toMatchObject({ nothingSent: true });
+    ends.push(() => server.close());
+    expect((await answer).body.toString()).toBe('hello [::1]:1 /');
+    expect(server.serverNames).toEqual([false]);
+  });
+
   test('the name is checked, not the host that was connected to (SRV)', async () => {
     const server = await peer(wrongName);
     addresses.set('target.test', ['127.0.0.1']);

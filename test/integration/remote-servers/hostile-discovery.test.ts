@@ -118,10 +118,7 @@ describe('the file itself', () => {
 
   test('redirect to `data:`/`file:`/http ⇒ not followed', async () => {
     let plain = 0;
-    const insecure = createServer((_req, res) => {
-      plain++;
-      res.end(file);
-    });
+    const insecure = createServer((_req, res) => void res.end(file)).on('connection', () => plain++);
     await new Promise<void>((resolve) => insecure.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void insecure.close());
     const { port } = insecure.address() as AddressInfo;

@@ -72,6 +72,20 @@ describe('addresses', () => {
     expect(server.asked).toEqual([]);
   });
 
+  test('names of one label, and no others, are for the system, which knows the search domains', async () => {
+    const asked: string[] = [];
+    const bySystem = async (name: string) => {
+      asked.push(name);
+      return [{ address: '192.0.2.7', family: 4 as const }];
+    };
+    const searching = systemDns({ servers: [server.address], hostsFile: '/nowhere', bySystem });
+    server.names.set('a.example', { a: ['192.0.2.1'] });
+    expect(await searching.lookup('Synapse')).toEqual([{ address: '192.0.2.7', family: 4 }]);
+    expect(await searching.lookup('a.example')).toEqual([{ address: '192.0.2.1', family: 4 }]);
+    expect(asked).toEqual(['synapse']);
+    expect(server.asked.every((line) => line.endsWith(' a.example'))).toBe(true);
+  });
+
   test('the hosts file comes first, and is read again when it has changed', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'hosts-'));
     onTestFinished(() => rm(dir, { recursive: true }));

@@ -156,6 +156,16 @@ describe('validity', () => {
     expect(await forRequest()).toEqual(Buffer.from(key.publicKey));
   });
 
+  test('what the server says now counts, also where it takes back some of what it said', async () => {
+    notary = async () => [keyAnswer(PEER, [key], now() + 5 * DAY)];
+    expect(await forRequest()).not.toBeNull();
+    notary = async () => [];
+    const renewed = { ...other, keyId: key.keyId };
+    direct = async () => keyAnswer(PEER, [renewed], now() + DAY);
+    expect(await forRequest('ed25519:x')).toBeNull();
+    expect(await forRequest()).toEqual(Buffer.from(other.publicKey));
+  });
+
   test('minimum_valid_until: what the notary has to hold is valid at the time of the event, at most now', async () => {
     const wanted: number[] = [];
     notary = async (_server, _keyId, until) => {
@@ -341,6 +351,8 @@ describe('an answer with keys', () => {
 
   test('server_name ≠ asked ⇒ refused', () => {
     expect(checkedServerKeys(answer(), 'other.example', now())).toBeNull();
+    const ofAnother = { ...answer(), server_name: 'other.example', signatures: {} };
+    expect(checkedServerKeys(signJson(ofAnother, PEER, key), PEER, now())).toBeNull();
   });
 
   test('known insecure key ⇒ not taken, with padding or without', () => {

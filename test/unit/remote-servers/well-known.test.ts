@@ -239,6 +239,19 @@ describe('an answer that was good', () => {
     expect(await wellKnown.delegate('example.org')).toBeNull();
   });
 
+  test('is given up for a file that has become too large', async () => {
+    const { https, wellKnown } = lookingUp(() =>
+      delegating('m.example', { 'cache-control': 'max-age=3600' }),
+    );
+    await wellKnown.delegate('example.org');
+    https.answer = () => Promise.reject(new HttpError('too_large', 'large'));
+    await clock.advance(HOUR);
+    expect(await wellKnown.delegate('example.org')).toBeNull();
+    await clock.advance(HOUR - 1);
+    await wellKnown.delegate('example.org');
+    expect(https.asked.length).toBe(2);
+  });
+
   test('well-known flips to attacker for one fetch ⇒ the cache heals within its time, at most 48 h', async () => {
     const { https, wellKnown } = lookingUp(() =>
       delegating('evil.example', { 'cache-control': 'max-age=99999999' }),
