@@ -1,4 +1,5 @@
 import { prevEventIds, stateKeyOf } from '../matrix/pdu.ts';
+import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -48,27 +49,47 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
 
   const toldBefore = changed.filter(({ eventId }) => inLog.has(eventId)).length;
   const gone = await replaceReplica(store, roomId, held, answer);
-  const differences = log.needsCatchUp || partial ? toldBefore + gone : changed.length + gone;
-  deps.metrics.stateCorrections.inc(differences);
-  const gap = (await hasGap(store, roomId, answer, new Set(fresh))) || toldBefore + gone > 0;
-
-  const graph = await RoomGraph.of(store, log, answer.rules);
-  const admission = new Admission(
-    { store, roomId, rules: answer.rules },
-    CurrentState.of(held),
-    graph,
-    clock.now(),
-  );
-  const current = new Set(answer.state.map(({ eventId }) => eventId));
-  for (const event of parentsFirst(fresh, answer.rules)) await admission.take(event, current);
-  await appendRemote(deps, roomId, admission, {
-    gap: gap && (fresh.length > 0 || toldBefore + gone > 0),
-    needsCatchUp: false,
+  deps.metrics.stateCorrections.inc(log.needsCatchUp || partial ? toldBefore + gone : changed.length + gone);
+  await tellState(deps, log, answer.rules, {
+    held,
+    fresh,
+    current: new Set(answer.state.map(({ eventId }) => eventId)),
+    corrected: toldBefore + gone,
+    gap: fresh.length > 0 && (await hasGap(store, roomId, answer, new Set(fresh))),
   });
   if (partial) await store.logs.append(roomId, { entries: [stateWholeMark(clock.now())] });
-  if (toldBefore + gone > 0) {
-    deps.logger.info(
-      { room: roomId, keys: toldBefore + gone },
+}
+
+/** What a comparison with the peeked server has come to, when the replica is right again. */
+export interface Comparison {
+  /** What was current before it. */
+  readonly held: readonly StoredEvent[];
+  /** To be appended. */
+  readonly fresh: readonly VerifiedEvent[];
+  /** IDs of the events that are current now. */
+  readonly current: ReadonlySet<string>;
+  /** Keys that readers were shown otherwise, and that no new event tells them of. */
+  readonly corrected: number;
+  /** Events are missing before the fresh ones. */
+  readonly gap: boolean;
+}
+
+/** Tells readers what has changed: by its events, and by a gap where these were told before. The room is caught up. */
+export async function tellState(
+  deps: ReseedDeps,
+  log: RoomLog,
+  rules: RoomVersionRules,
+  { held, fresh, current, corrected, gap }: Comparison,
+): Promise<void> {
+  const { store, clock, logger } = deps;
+  const { roomId } = log;
+  const graph = await RoomGraph.of(store, log, rules);
+  const admission = new Admission({ store, roomId, rules }, CurrentState.of(held), graph, clock.now());
+  for (const event of parentsFirst(fresh, rules)) await admission.take(event, current);
+  await appendRemote(deps, roomId, admission, { gap: gap || corrected > 0, needsCatchUp: false });
+  if (corrected > 0) {
+    logger.info(
+      { room: roomId, keys: corrected },
       'the state of a peeked room was another than was shown; it is read anew',
     );
   }

@@ -1,4 +1,5 @@
 import { clampRenewal, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
@@ -29,6 +30,7 @@ const LONGEST_WAIT_MS = 10 * 60_000;
 
 export interface UpkeepDeps {
   readonly store: Store;
+  readonly feed: RemoteFeed;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -107,11 +109,14 @@ export class Upkeep {
     return there;
   }
 
-  /** The whole room, as its events are not enough; not too often, as the whole of a large one is dear to its server. */
+  /**
+   * The whole room, as its events are not enough; not too often, as the whole of a large one is dear to its server.
+   * Where nothing but the state may be another, it is compared, if the server gives what is needed for that.
+   */
   async #catchUp(peek: OutboundPeek): Promise<void> {
-    const { clock } = this.#deps;
+    const { clock, feed } = this.#deps;
     const began = clock.now();
-    await this.#putAgain(peek);
+    if (!(await feed.compare(peek.roomId, peek.server))) await this.#putAgain(peek);
     const now = clock.now();
     this.#pace.rest(peek.roomId, now + Math.max(CATCH_UP_EVERY_MS, CATCH_UP_SHARE * (now - began)));
   }

@@ -184,6 +184,144 @@ describe('an event that the current state denies', () => {
   });
 });
 
+describe('a state that is compared by its IDs', () => {
+  /** Two topics side by side and a message after both: the graph has one end again. */
+  async function merged() {
+    const given = await peeked();
+    const { room, send } = given;
+    const base = room.latest;
+    const [mine, theirs] = [topic(room, 'mine', base), topic(room, 'theirs', base)];
+    const end = message(room, 'both', mine, theirs);
+    await send(theirs, mine, end);
+    return { ...given, mine, theirs, end };
+  }
+
+  /** `PEER` says what the state before the one end of the room is. */
+  function saysIds(house: PeekingHouse, room: RoomBuilder, ...others: readonly BuiltEvent[]): void {
+    const ids = [...room.currentState, ...others].map(({ eventId }) => eventId);
+    house.remote.on(PEER, 'GET', '/state_ids/', { pdu_ids: ids, auth_chain_ids: [] });
+  }
+
+  const puts = (house: PeekingHouse) => house.remote.sent('PUT').length;
+
+  test('and is the same ⇒ the whole room is not asked for, and readers see nothing', async () => {
+    const { house, room, mine } = await merged();
+    const device = new TestDevice(house);
+    await device.sync();
+    saysIds(house, room, mine);
+    const before = puts(house);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(before);
+    expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: false });
+    expect((await device.sync()).peek.size).toBe(0);
+  });
+
+  test('and is another ⇒ it is taken over, and readers read the state anew', async () => {
+    const { house, room, theirs } = await merged();
+    const device = new TestDevice(house);
+    await device.sync();
+    saysIds(house, room, theirs);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(1);
+    expect(await currentTopic(house, room)).toBe(theirs.eventId);
+    const section = brief((await device.sync()).peek.get(room.roomId));
+    expect(section?.limited).toBe(true);
+    expect(section?.state).toContain('topic=theirs');
+    const next = message(room, 'next', room.events.at(-1) as BuiltEvent);
+    await house.ingest(room, [next]);
+    expect(await house.store.replicas.event(room.roomId, theirs.eventId)).not.toBeNull();
+  });
+
+  test('with an event in it that we lack ⇒ that is asked for, verified, and told', async () => {
+    const { house, room, mine, since } = await merged();
+    const name = room.make({ type: 'm.room.name', stateKey: '', content: { name: 'new' } });
+    house.remote.on(PEER, 'GET', `/event/${name.eventId}`, { pdus: [name.pdu] });
+    saysIds(house, room, mine, name);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(1);
+    expect((await since()).at(-1)).toBe('name');
+    const [held] = await house.store.replicas.stateOf(room.roomId, [['m.room.name', '']]);
+    expect(held?.eventId).toBe(name.eventId);
+  });
+
+  test('without a key that we have ⇒ it is gone', async () => {
+    const { house, room } = await merged();
+    saysIds(house, room);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(1);
+    expect(await currentTopic(house, room)).toBeUndefined();
+    expect(await house.store.replicas.state(room.roomId)).toHaveLength(room.currentState.length);
+  });
+
+  test.each<[string, (house: PeekingHouse, room: RoomBuilder, mine: BuiltEvent) => void]>([
+    ['the server does not say', () => {}],
+    [
+      'more is unknown than is asked for',
+      (house, room) => {
+        const ids = Array.from({ length: 60 }, (_, i) => `$${String(i).padEnd(43, 'A')}`);
+        house.remote.on(PEER, 'GET', '/state_ids/', {
+          pdu_ids: [...room.currentState.map(({ eventId }) => eventId), ...ids],
+        });
+      },
+    ],
+    [
+      'something unknown cannot be had',
+      (house, room, mine) => {
+        const pdu_ids = [...room.currentState, mine].map(({ eventId }) => eventId);
+        house.remote.on(PEER, 'GET', '/state_ids/', { pdu_ids: [...pdu_ids, `$${'A'.repeat(43)}`] });
+      },
+    ],
+    [
+      'something unknown is not authorised',
+      (house, room, mine) => {
+        const grab = room.make({ type: 'm.room.name', stateKey: '', content: {}, sender: MALLORY });
+        house.remote.on(PEER, 'GET', `/event/${grab.eventId}`, { pdus: [grab.pdu] });
+        saysIds(house, room, mine, grab);
+      },
+    ],
+    [
+      'the power levels are not in it',
+      (house, room, mine) => {
+        const ids = [...room.currentState, mine].filter(({ pdu }) => pdu.type !== 'm.room.power_levels');
+        house.remote.on(PEER, 'GET', '/state_ids/', { pdu_ids: ids.map(({ eventId }) => eventId) });
+      },
+    ],
+  ])('%s ⇒ the whole room is asked for', async (_, say) => {
+    const { house, room, mine } = await merged();
+    say(house, room, mine);
+    says(house, room, mine);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(2);
+    expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: false });
+    expect(await currentTopic(house, room)).toBe(mine.eventId);
+  });
+
+  test('does not do where events may be missing', async () => {
+    const { house, room, mine, send } = await merged();
+    saysIds(house, room, mine);
+    const { logs } = house.store;
+    const append = logs.append.bind(logs);
+    logs.append = () => Promise.reject(new Error('the disk is full'));
+    await expect(send(message(room, 'lost', room.latest))).rejects.toThrow();
+    logs.append = append;
+    says(house, room, mine);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(2);
+  });
+
+  test('brings back what was held', async () => {
+    const { house, room, send, since } = await peeked('10', (builder) => builder.member(MALLORY, 'join'));
+    const join = room.stateEvent('m.room.member', MALLORY);
+    const late = room.make({ type: 'm.room.message', content: { body: 'late' }, sender: MALLORY });
+    const ban = room.make({ type: 'm.room.member', stateKey: MALLORY, content: { membership: 'ban' } });
+    await send(ban, late, message(room, 'end', ban));
+    saysIds(house, room, join);
+    await house.sweeps.run();
+    expect(puts(house)).toBe(1);
+    expect(await since()).toEqual(['member', 'end', 'late']);
+  });
+});
+
 describe('drift', () => {
   test('is healed when the room is put again: changed, told before, gone', async () => {
     const { house, room, send, since } = await peeked('10', (builder) => {
