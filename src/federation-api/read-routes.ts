@@ -6,12 +6,13 @@ import { sendMatrixError } from '../forward/matrix-answer.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import { announcesBody } from '../forward/request-hygiene.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
-import type { PeerAnswer, PeerReads } from '../inbound-peeks/peer-reads.ts';
+import type { PeerReads } from '../inbound-peeks/peer-reads.ts';
+import type { RoomAnswer } from '../inbound-peeks/room-answer.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-import { sendJson } from './answers.ts';
+import { sendChunks } from './answers.ts';
 import { type Authenticate, authorizationHeaders, rawTarget, readBody, toSigned } from './signed-request.ts';
 
 const READ = /^\/_matrix\/federation\/v1\/(?:event|state|state_ids|event_auth|backfill|get_missing_events)\//;
@@ -51,7 +52,7 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
         sendMatrixError(res, answer);
       } else {
         refused.body.destroy();
-        sendJson(res, answer.body);
+        await sendChunks(res, answer, deps.clock).finally(answer.release);
       }
     } catch (error) {
       // What is left of a body that does not come is not waited for.
@@ -85,18 +86,18 @@ function isRefusal(response: UpstreamResponse): boolean {
   return response.status === 403 || response.status === 404;
 }
 
-/** A server that reads too often is told so. null, whatever the other reason, leaves the homeserver's refusal as it is. */
+/** A server that is to come again later is told so. null, whatever the other reason, leaves the homeserver's refusal as it is. */
 async function ownAnswer(
   req: IncomingMessage,
   body: Buffer,
   deps: ReadRoutesDeps,
-): Promise<PeerAnswer | MatrixError | null> {
+): Promise<RoomAnswer | MatrixError | null> {
   try {
     const request = toSigned(req, body);
     const origin = await deps.authenticate(request);
     return await deps.peerReads.serve(origin, request.method, request.rawUrl, request.content);
   } catch (error) {
-    if (error instanceof MatrixError && error.status === 429) return error;
+    if (error instanceof MatrixError && (error.status === 429 || error.status === 503)) return error;
     const reason = error instanceof Error ? error.message : String(error);
     deps.logger.debug({ reason }, "a peeking server's read was left to the homeserver");
     return null;

@@ -8,7 +8,13 @@ import { BackOff } from './back-off.ts';
 import { Outbox } from './outbox.ts';
 import type { RelayChecks } from './relay-check.ts';
 import type { RoomPages } from './room-pages.ts';
-import { type Contents, isEmpty, type Transaction, toTransaction } from './transaction.ts';
+import {
+  type Contents,
+  isEmpty,
+  type Transaction,
+  type TransactionIds,
+  toTransaction,
+} from './transaction.ts';
 
 const REQUEST_TIMEOUT_MS = 60_000;
 /** The answer lists an error per PDU; nothing of it is used. */
@@ -24,6 +30,7 @@ export interface DestinationDeps {
   readonly pages: RoomPages;
   readonly clock: Clock;
   readonly random: Random;
+  readonly transactionIds: TransactionIds;
   readonly logger: Logger;
   readonly metrics: Pick<Metrics, 'sendTransactions'>;
   readonly serverName: string;
@@ -125,8 +132,9 @@ export class Destination {
       contents = await this.#outbox.still(this.#pending);
       if (contents === this.#pending) return this.#pending;
     }
-    const { random, clock, serverName: origin } = this.#deps;
-    this.#pending = toTransaction(contents, { origin, now: clock.now(), random });
+    const { transactionIds, clock, serverName: origin } = this.#deps;
+    const transactionId = transactionIds.next();
+    this.#pending = toTransaction(contents, { origin, now: clock.now(), transactionId });
     return this.#pending;
   }
 

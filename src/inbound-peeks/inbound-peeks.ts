@@ -17,11 +17,14 @@ import { assertOpen, notReadable, RoomGate } from './room-gate.ts';
 import { RoomPages } from './room-pages.ts';
 import { Sender } from './sender.ts';
 import { Snapshots } from './snapshots.ts';
+import { TransactionIds } from './transaction.ts';
 
 /** A renewal that is on its way when the interval ends still counts. */
 const RENEWAL_GRACE_MS = 60_000;
 /** One event of a room is a request to each of them. */
 const MOST_SERVERS_PER_ROOM = 1_000;
+/** In one sweep; the next one goes on. */
+const MOST_EVICTED = 5_000;
 const RETRY_QUOTA_MS = 600_000;
 
 export interface InboundPeeksDeps {
@@ -74,6 +77,7 @@ export class InboundPeeks {
     this.#sender = new Sender({
       ...deps,
       pages: this.#pages,
+      transactionIds: new TransactionIds(deps.random),
       checks: this.#checks,
       finished: (roomId) => void this.#releaseUnread([roomId]),
     });
@@ -152,8 +156,7 @@ export class InboundPeeks {
   async evict(now: number): Promise<void> {
     const { inboundPeeks } = this.#deps.store;
     const rooms = new Set<string>();
-    for (const listed of await inboundPeeks.all()) {
-      if (listed.expiresAt > now) continue;
+    for (const listed of await inboundPeeks.due(now, MOST_EVICTED)) {
       const { server, roomId, peekId } = listed;
       const peek = await inboundPeeks.get(server, roomId, peekId);
       if (peek === null || peek.expiresAt > now) continue;
@@ -266,9 +269,8 @@ export class InboundPeeks {
   async #releaseUnread(roomIds: readonly string[]): Promise<void> {
     const { store, released, logger } = this.#deps;
     try {
-      const read = new Set((await store.inboundPeeks.cursors()).map((cursor) => cursor.roomId));
       for (const roomId of roomIds) {
-        if (read.has(roomId) || this.#opening.has(roomId)) continue;
+        if ((await store.inboundPeeks.hasCursors(roomId)) || this.#opening.has(roomId)) continue;
         this.#checks.forget(roomId);
         released(roomId);
       }

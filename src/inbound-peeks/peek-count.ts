@@ -19,7 +19,7 @@ export class PeekCount {
   async read(): Promise<number> {
     const now = this.#clock.now();
     if (Math.abs(now - this.#countedAt) >= FRESH_MS) {
-      this.#count = (await this.#peeks.all()).length;
+      this.#count = await this.#peeks.count();
       this.#countedAt = now;
     }
     return this.#count;

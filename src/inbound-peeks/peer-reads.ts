@@ -5,20 +5,21 @@ import { isObject, type Json, JsonError, type JsonObject } from '../matrix/json.
 import { HOLDS_EVENTS, parseJson } from '../matrix/json-scan.ts';
 import { redact } from '../matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
+import { Gate, GateFullError } from '../platform/gate.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import type { Store } from '../store/store.ts';
 import { Disclosure } from './disclosure.ts';
 import { parseRead, type ReadRequest, toTarget } from './read-request.ts';
+import { AnswersUnderWay, type RoomAnswer } from './room-answer.ts';
 import { RoomGate } from './room-gate.ts';
+
+/** State of large rooms that is asked of the homeserver at a time, and how many such questions may wait. */
+const LARGE_AT_ONCE = 2;
+const LARGE_WAITING = 20;
+const RETRY_MS = 10_000;
 
 /** Of one server. A read of history may cost the homeserver a question about each of a hundred events. */
 const READS = { points: 60, duration: 60 };
-
-/** What goes out with 200. */
-export interface PeerAnswer {
-  /** JSON. */
-  readonly body: Buffer;
-}
 
 interface Deps {
   readonly store: Pick<Store, 'inboundPeeks' | 'logs'>;
@@ -34,6 +35,8 @@ export class PeerReads {
   readonly #gate: RoomGate;
   readonly #disclosure: Disclosure;
   readonly #limiter = new RateLimiterMemory(READS);
+  readonly #large = new Gate(LARGE_AT_ONCE, LARGE_WAITING);
+  readonly #underWay = new AnswersUnderWay();
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -45,14 +48,15 @@ export class PeerReads {
    * Answers a read of `origin`, which must be authenticated. `rawTarget` is the request's path and query,
    * `body` its parsed body. null where the homeserver's own refusal stands: another kind of request, no peek of
    * that server on that room, nothing there. Rejects with `MatrixError` 403 where the peek does not allow it,
-   * 429 where the server has read too much of late, with `HomeserverDown` and with `StoreDownError`.
+   * 429 where the server has read too much of late, 503 where all have, with `HomeserverDown` and with
+   * `StoreDownError`.
    */
   async serve(
     origin: string,
     method: string,
     rawTarget: string,
     body: Json | undefined,
-  ): Promise<PeerAnswer | null> {
+  ): Promise<RoomAnswer | null> {
     const peeks = await this.#deps.store.inboundPeeks.ofServer(origin);
     const read = peeks.length === 0 ? null : parseRead(method, rawTarget, body);
     if (read === null) return null;
@@ -78,7 +82,7 @@ export class PeerReads {
     origin: string,
     read: ReadRequest & { kind: 'event' },
     peeked: ReadonlySet<string>,
-  ): Promise<PeerAnswer | null> {
+  ): Promise<RoomAnswer | null> {
     const answer = await this.#ask(read);
     const pdu = Array.isArray(answer?.pdus) ? answer.pdus[0] : undefined;
     if (answer === null || !isObject(pdu)) return null;
@@ -93,7 +97,7 @@ export class PeerReads {
   async #events(
     read: ReadRequest & { kind: 'backfill' | 'get_missing_events' },
     rules: RoomVersionRules,
-  ): Promise<PeerAnswer | null> {
+  ): Promise<RoomAnswer | null> {
     const answer = await this.#ask(read);
     if (answer === null) return null;
     const list = read.kind === 'backfill' ? 'pdus' : 'events';
@@ -107,7 +111,7 @@ export class PeerReads {
   /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */
   async #stateAt(
     read: ReadRequest & { kind: 'state' | 'state_ids' | 'event_auth' },
-  ): Promise<PeerAnswer | null> {
+  ): Promise<RoomAnswer | null> {
     const { roomId, eventId } = read;
     const pdu = await this.#deps.homeserver.event(eventId);
     if (pdu === null || (typeof pdu.room_id === 'string' && pdu.room_id !== roomId)) return null;
@@ -116,10 +120,15 @@ export class PeerReads {
         ? await this.#disclosure.goesOutWhole(roomId, eventId, pdu)
         : await this.#disclosure.wasVisible(roomId, eventId);
     if (!allowed) throw new MatrixError(403, 'M_FORBIDDEN', 'That event was not world-readable');
-    const answer = await this.#ask(read);
-    if (answer === null) return null;
-    if (read.kind === 'state_ids') this.#disclosure.remember(roomId, answer);
-    return ok(answer);
+    const body = await this.#askLarge(read);
+    if (body === null) return null;
+    if (read.kind === 'state_ids') {
+      const ids = parseJson(body);
+      if (!isObject(ids)) return null;
+      this.#disclosure.remember(roomId, ids);
+    }
+    // In the homeserver's own bytes: the state of a large room is tens of megabytes.
+    return { bytes: body.length, chunks: [body], release: this.#underWay.hold(body, body.length) };
   }
 
   async #pass(origin: string, roomId: string): Promise<RoomVersionRules> {
@@ -129,14 +138,28 @@ export class PeerReads {
     return rules;
   }
 
-  /** null where the homeserver refuses even itself. */
+  async #askLarge(read: ReadRequest): Promise<Buffer | null> {
+    try {
+      return await this.#large.run(() => this.#bytesOf(read));
+    } catch (error) {
+      if (!(error instanceof GateFullError)) throw error;
+      const message = 'Too much state is being read at the moment';
+      throw new MatrixError(503, 'M_UNKNOWN', message, { retry_after_ms: RETRY_MS });
+    }
+  }
+
   async #ask(read: ReadRequest): Promise<JsonObject | null> {
+    const body = await this.#bytesOf(read);
+    const parsed = body === null ? null : parseJson(body, HOLDS_EVENTS);
+    return isObject(parsed) ? parsed : null;
+  }
+
+  /** null where the homeserver refuses even itself. */
+  async #bytesOf(read: ReadRequest): Promise<Buffer | null> {
     const method = read.kind === 'get_missing_events' ? 'POST' : 'GET';
     const body = read.kind === 'get_missing_events' ? read.body : undefined;
     const answer = await this.#deps.homeserver.selfRequest(method, toTarget(read), body);
-    if (answer.status !== 200) return null;
-    const parsed = parseJson(answer.body, HOLDS_EVENTS);
-    return isObject(parsed) ? parsed : null;
+    return answer.status === 200 ? answer.body : null;
   }
 }
 
@@ -150,6 +173,7 @@ function identified(pdu: JsonObject, rules: RoomVersionRules): { eventId: string
   }
 }
 
-function ok(body: JsonObject): PeerAnswer {
-  return { body: Buffer.from(JSON.stringify(body)) };
+function ok(body: JsonObject): RoomAnswer {
+  const bytes = Buffer.from(JSON.stringify(body));
+  return { bytes: bytes.length, chunks: [bytes], release: () => {} };
 }

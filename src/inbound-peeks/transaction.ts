@@ -31,7 +31,7 @@ export interface Contents {
 }
 
 export interface Transaction extends Contents {
-  /** The request target: the transaction ID has a prefix of its own, apart from the homeserver's numbers. */
+  /** The request target. */
   readonly path: string;
   /** Canonical JSON. */
   readonly body: string;
@@ -41,10 +41,28 @@ export function isEmpty(contents: Contents): boolean {
   return contents.pdus.length === 0 && contents.expired.length === 0;
 }
 
+/**
+ * Never gives one twice, in this process or another. With a prefix of their own, apart from the homeserver's numbers:
+ * both are sent under one name.
+ */
+export class TransactionIds {
+  readonly #prefix: string;
+  #given = 0;
+
+  constructor(random: Random) {
+    this.#prefix = `peek-${alphanumeric(random, 16)}`;
+  }
+
+  next(): string {
+    this.#given += 1;
+    return `${this.#prefix}-${this.#given}`;
+  }
+}
+
 /** The same transaction is sent again under the same ID until it is acknowledged. */
 export function toTransaction(
   contents: Contents,
-  from: { readonly origin: string; readonly now: number; readonly random: Random },
+  from: { readonly origin: string; readonly now: number; readonly transactionId: string },
 ): Transaction {
   const { pdus, expired } = contents;
   const rest = canonicalJson({
@@ -56,7 +74,7 @@ export function toTransaction(
   });
   return {
     ...contents,
-    path: `/_matrix/federation/v1/send/peek-${alphanumeric(from.random, 16)}`,
+    path: `/_matrix/federation/v1/send/${from.transactionId}`,
     // `pdus` comes after all other names of a transaction.
     body: `${rest.slice(0, -1)},"pdus":[${pdus.map(({ json }) => json).join(',')}]}`,
   };

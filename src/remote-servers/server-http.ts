@@ -30,7 +30,7 @@ export class ServerHttp {
    */
   async request(server: string, request: HttpsRequest): Promise<HttpResponse> {
     const { https, resolver } = this.#deps;
-    let failure: unknown = new HttpError('connection', `${server} has no address`);
+    let failure: unknown = null;
     for (const route of this.#inOrder(await resolver.resolve(server))) {
       const headers = { ...request.headers, host: route.hostHeader };
       try {
@@ -44,7 +44,7 @@ export class ServerHttp {
         if (!error.nothingSent && request.method !== 'GET') break;
       }
     }
-    throw failure;
+    throw failure ?? new HttpError('connection', `${server} has no address`);
   }
 
   #inOrder(routes: readonly Route[]): readonly Route[] {

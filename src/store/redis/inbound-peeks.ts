@@ -76,6 +76,18 @@ export class RedisInboundPeeks implements InboundPeekStore {
     return (await mapBounded(servers, (server) => this.ofServer(server))).flat();
   }
 
+  async due(now: number, limit: number): Promise<InboundPeek[]> {
+    return (await this.all()).filter((peek) => peek.expiresAt <= now).slice(0, limit);
+  }
+
+  async count(): Promise<number> {
+    const servers = await this.#indexes.members(this.#servers);
+    const counts = await mapBounded(servers, async (server) =>
+      Number(await this.#redis.call('HLEN', serverKeys(server).peeks)),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
   async remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean> {
     await this.#indexes.removing([this.#peekerEntry(server, roomId), this.#serverEntry(server)]);
     const { peeks, rooms, cursors } = serverKeys(server);
@@ -94,6 +106,12 @@ export class RedisInboundPeeks implements InboundPeekStore {
   async cursorsOf(server: string): Promise<Cursor[]> {
     const hash = asHash(await this.#redis.call('HGETALL', serverKeys(server).cursors));
     return [...hash].map(([roomId, text]) => toCursor(server, roomId, text));
+  }
+
+  async hasCursors(roomId: string): Promise<boolean> {
+    // Who peeks it has one; where nobody does any more, some server may still be owed its last events.
+    if ((await this.ofRoom(roomId)).length > 0) return true;
+    return (await this.cursors()).some((cursor) => cursor.roomId === roomId);
   }
 
   async cursor(server: string, roomId: string): Promise<Cursor | null> {

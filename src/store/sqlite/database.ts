@@ -64,6 +64,21 @@ export class Database {
     }
   }
 
+  /**
+   * As `write`, but the disk is not waited for: what was written survives this process, and after a loss of power may
+   * be as it was before. For what is then done again and does no harm.
+   */
+  writeUnsynced<T>(work: () => T): T {
+    try {
+      this.#sqlite.exec('PRAGMA synchronous = NORMAL');
+      return this.write(work);
+    } catch (error) {
+      throw down(error);
+    } finally {
+      if (this.#sqlite.isOpen) this.#sqlite.exec('PRAGMA synchronous = FULL');
+    }
+  }
+
   /** Runs `work`, which only reads. All of it sees one state, as nothing else runs meanwhile. */
   read<T>(work: () => T): T {
     try {

@@ -94,6 +94,15 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     return this.#peeks('true');
   }
 
+  async due(now: number, limit: number): Promise<InboundPeek[]> {
+    const sql = 'SELECT * FROM inbound_peeks WHERE expires_at <= ? LIMIT ?';
+    return this.#db.read(() => this.#db.all<PeekRow>(sql, now, limit)).map(toPeek);
+  }
+
+  async count(): Promise<number> {
+    return this.#db.read(() => this.#count('true'));
+  }
+
   async remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean> {
     const removed = this.#db.write(() => {
       const sql = `DELETE FROM inbound_peeks WHERE ${BY_PEEK}`;
@@ -119,11 +128,16 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     return this.#cursors('server = ?', server);
   }
 
+  async hasCursors(roomId: string): Promise<boolean> {
+    const sql = 'SELECT 1 FROM cursors WHERE room_id = ? LIMIT 1';
+    return this.#db.read(() => this.#db.get(sql, roomId)) !== undefined;
+  }
+
   async cursor(server: string, roomId: string): Promise<Cursor | null> {
     return (await this.#cursors(BY_ROOM, server, roomId))[0] ?? null;
   }
 
-  /** Those of many servers, to whom one event went out, are written down together: each commit waits for the disk. */
+  /** Those of many servers, to whom one event went out, are written down together. One that is lost is sent again. */
   advance(server: string, roomId: string, position: number): Promise<boolean> {
     return new Promise((resolve, reject) => {
       this.#advances.push({ server, roomId, position, resolve, reject });
@@ -136,7 +150,7 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     this.#advances = [];
     try {
       const sql = `UPDATE cursors SET position = max(position, ?) WHERE ${BY_ROOM}`;
-      const ended = this.#db.write(() =>
+      const ended = this.#db.writeUnsynced(() =>
         advances.map(({ server, roomId, position }) => {
           this.#db.run(sql, position, server, roomId);
           return this.#dropFinished(server, roomId);

@@ -102,6 +102,25 @@ export function inboundPeekConformance(given: Given): void {
       expect(await peeks().cursors()).toEqual(cursorAt(8));
     });
 
+    test('peeks are counted, found when they are due, and rooms by whether anybody has a cursor there', async () => {
+      const ends = [5000, 3000, 4000].entries();
+      for (const [n, expiresAt] of ends)
+        await peeks().put(inboundPeek({ peekId: `p${n}`, expiresAt }), FIRST, 5);
+      expect(await peeks().count()).toBe(3);
+      expect((await peeks().due(4000, 10)).map((peek) => peek.peekId).toSorted()).toEqual(['p1', 'p2']);
+      expect(await peeks().due(4000, 1)).toHaveLength(1);
+      expect(await peeks().due(2999, 10)).toEqual([]);
+      expect(await peeks().hasCursors('!none')).toBe(false);
+      for (let n = 0; n < 3; n++) {
+        expect(await peeks().hasCursors(ROOM)).toBe(true);
+        await peeks().remove(server, ROOM, `p${n}`, FIRST + 5);
+      }
+      expect(await peeks().count()).toBe(0);
+      expect(await peeks().hasCursors(ROOM)).toBe(true);
+      await peeks().advance(server, ROOM, FIRST + 5);
+      expect(await peeks().hasCursors(ROOM)).toBe(false);
+    });
+
     test('cursors of many servers that move at the same time each move on their own', async () => {
       const servers = Array.from({ length: 20 }, (_, n) => `s${n}.example`);
       for (const each of servers) await peeks().put(inboundPeek({ server: each }), FIRST, 5);

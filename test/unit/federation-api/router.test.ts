@@ -28,6 +28,10 @@ let deps: FederationRouterDeps;
 let clock: ManualClock;
 let upstream: ReturnType<typeof createUpstream>;
 
+function answerOf(body: Buffer) {
+  return { bytes: body.length, chunks: [body], release: () => void released++ };
+}
+
 beforeEach(async () => {
   asked = [];
   calls = [];
@@ -67,7 +71,7 @@ beforeEach(async () => {
       snapshotOnly: noteRoom('snapshot', { state: [] }),
       mayPeek: (server) => server === 'there.test',
     },
-    peerReads: { serve: async () => ({ body: Buffer.from('{"ours":true}') }) },
+    peerReads: { serve: async () => answerOf(Buffer.from('{"ours":true}')) },
     authenticate: async (request) => {
       signed.push(request);
       if (request.authorizationHeaders[0] !== AUTHORIZATION) {

@@ -4,7 +4,7 @@ import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { roomVersion } from '../../../src/matrix/room-versions.ts';
 import { newEntry } from '../../../src/rooms/log-entries.ts';
-import { House, PEER, ROOM } from './house.ts';
+import { bodyOf, House, PEER, ROOM } from './house.ts';
 
 const V1 = '/_matrix/federation/v1';
 const room = encodeURIComponent(ROOM);
@@ -48,7 +48,7 @@ async function serve(
   origin = PEER,
 ): Promise<JsonObject | null> {
   const answer = await reads.serve(origin, method, path, body);
-  return answer === null ? null : (JSON.parse(answer.body.toString()) as JsonObject);
+  return answer === null ? null : bodyOf(answer);
 }
 
 function contents(list: unknown): unknown[] {
@@ -196,6 +196,35 @@ describe('state', () => {
     const path = script(`${V1}/event/${encodeURIComponent(replaced.id)}`, { pdus: [replaced.pdu] });
     await serve('GET', ids);
     expect(contents((await serve('GET', path))?.pdus)).toEqual([{ body: 'then' }]);
+  });
+
+  test('state goes out in the bytes that the homeserver gave', async () => {
+    const odd = Buffer.from('{ "pdus": [{"n":1.0, "big":12345678901234567890}] }');
+    house.homeserver.selfRequest = async () => ({ status: 200, body: odd });
+    const answer = await reads.serve(PEER, 'GET', `${V1}/state/${room}?event_id=%24latest`, undefined);
+    expect(Buffer.concat(answer?.chunks ?? []).toString()).toBe(odd.toString());
+  });
+
+  test('two states at a time are read, twenty wait, and more are told to come later ⇒ 503', async () => {
+    let release = () => {};
+    let asked = 0;
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    house.homeserver.selfRequest = async () => {
+      asked += 1;
+      await gate;
+      return { status: 200, body: Buffer.from('{"pdus":[]}') };
+    };
+    const path = `${V1}/state/${room}?event_id=%24latest`;
+    const served = Array.from({ length: 25 }, () => serve('GET', path).catch((error: unknown) => error));
+    await house.settle();
+    expect(asked).toBe(2);
+    release();
+    const answers = await Promise.all(served);
+    const refused = answers.filter((answer) => answer instanceof Error);
+    expect(refused).toHaveLength(3);
+    expect(refused[0]).toMatchObject({ status: 503, fields: { retry_after_ms: 10_000 } });
   });
 
   test('event_auth of what was not world-readable ⇒ 403, of what was: as the homeserver gives it', async () => {
