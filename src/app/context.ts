@@ -81,11 +81,11 @@ export function createContext(
   const passThrough = createPassThrough(config.homeserverUrl, trusted);
 
   const authenticator = new RequestAuthenticator({ serverName, domains, keyRing: keys, clock });
-  const authenticate: Authenticate = (request) =>
-    authenticator.authenticate({
-      ...request,
-      content: isObject(request.content) ? request.content : undefined,
-    });
+  const authenticate: Authenticate = (request, signal) =>
+    authenticator.authenticate(
+      { ...request, content: isObject(request.content) ? request.content : undefined },
+      signal,
+    );
 
   const wakes = new RoomWakes(store);
   const queues = new RoomQueues();

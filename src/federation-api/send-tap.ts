@@ -12,7 +12,7 @@ import { limitExceeded } from '../platform/matrix-error.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Store } from '../store/store.ts';
 import { sendJson } from './answers.ts';
-import { BodyBudget } from './body-budget.ts';
+import { BodyBudget, type HeldBody } from './body-budget.ts';
 import { sendError } from './errors.ts';
 import { NoTurn, OriginLanes } from './origin-lanes.ts';
 import { PeekedEvents } from './peeked-events.ts';
@@ -92,31 +92,40 @@ export class SendTap {
       return;
     }
     const announced = Number(req.headers['content-length'] ?? Number.NaN);
-    const release = this.#budget.take(claimed, announced);
-    if (release === null) {
+    const pushedOut = new AbortController();
+    const held = this.#budget.take(claimed, announced, () => pushedOut.abort());
+    if (held === null) {
       this.#warnUnread(claimed, announced);
       await forwarder.forward(req, res);
       return;
     }
     try {
-      await this.#take(req, res);
+      await this.#take(req, res, held, pushedOut.signal);
     } finally {
-      release();
+      held.release();
     }
   }
 
-  async #take(req: IncomingMessage, res: ServerResponse): Promise<void> {
+  async #take(
+    req: IncomingMessage,
+    res: ServerResponse,
+    held: HeldBody,
+    pushedOut: AbortSignal,
+  ): Promise<void> {
     const { forwarder, logger, clock } = this.#deps;
     const gone = new AbortController();
     res.once('close', () => gone.abort());
+    const tooMuch = () => limitExceeded('Too much is being read already', RETRY_FULL_MS);
     let body: Buffer;
     try {
-      body = await readBody(req, MOST_BODY_BYTES, clock);
+      body = await readBody(req, MOST_BODY_BYTES, clock, pushedOut);
     } catch (error) {
       res.shouldKeepAlive = false;
-      return sendError(res, error, logger);
+      return sendError(res, pushedOut.aborted ? tooMuch() : error, logger);
     }
-    const read = await this.#read(req, body);
+    const read = await this.#read(req, body, AbortSignal.any([gone.signal, pushedOut]));
+    if (read === null && pushedOut.aborted) return sendError(res, tooMuch(), logger);
+    held.whole();
     if (read === null) {
       if (!gone.signal.aborted) await forwarder.forward(req, res, { body });
       return;
@@ -127,12 +136,16 @@ export class SendTap {
   }
 
   /** The transaction and who really sent it; null when the homeserver has to judge it. */
-  async #read(req: IncomingMessage, body: Buffer): Promise<Pick<Received, 'origin' | 'transaction'> | null> {
+  async #read(
+    req: IncomingMessage,
+    body: Buffer,
+    signal: AbortSignal,
+  ): Promise<Pick<Received, 'origin' | 'transaction'> | null> {
     try {
       const signed = toSigned(req, body, { ...HOLDS_EVENTS, maxValues: MOST_VALUES });
       const transaction = readTransaction(signed.content as Json | undefined);
       if (transaction === null) return null;
-      return { origin: await this.#deps.authenticate(signed), transaction };
+      return { origin: await this.#deps.authenticate(signed, signal), transaction };
     } catch (error) {
       this.#deps.logger.debug(
         { server: claimedOrigin(req), reason: String(error) },

@@ -6,8 +6,8 @@ import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import type { ReceivedRequest } from '../remote-servers/request-authenticator.ts';
 
-/** Returns the server that signed the request. Rejects with `MatrixError` 401. */
-export type Authenticate = (request: ReceivedRequest) => Promise<string>;
+/** Returns the server that signed the request. Rejects with `MatrixError` 401, also when `signal` aborts. */
+export type Authenticate = (request: ReceivedRequest, signal?: AbortSignal) => Promise<string>;
 
 /** However slowly it drips, a body is waited for no longer. */
 const BODY_MS = 60_000;
@@ -31,11 +31,19 @@ export function toSigned(req: IncomingMessage, body: Uint8Array, limits: JsonLim
   };
 }
 
-/** Rejects with `MatrixError` alone: 400 where the body breaks off, 408 after a minute, 413 above `maxBytes`. */
-export async function readBody(req: IncomingMessage, maxBytes: number, clock: Clock): Promise<Buffer> {
+/**
+ * Rejects with `MatrixError` alone: 400 where the body breaks off, 408 after a minute and when `signal` aborts,
+ * 413 above `maxBytes`.
+ */
+export async function readBody(
+  req: IncomingMessage,
+  maxBytes: number,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
   try {
-    return await withDeadline(clock, BODY_MS, undefined, () => collect(req, maxBytes));
+    return await withDeadline(clock, BODY_MS, signal, () => collect(req, maxBytes));
   } catch (error) {
     if (error instanceof MatrixError) throw error;
     if (error instanceof DeadlineError) {

@@ -3,7 +3,7 @@ import { canonicalJson } from '../../../src/matrix/canonical-json.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, PEER, type PeekingHouse } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
-import { type Answer, TapHouse, transaction, withEdus } from './tap-house.ts';
+import { type Answer, TapHouse, transaction, WAIT, withEdus } from './tap-house.ts';
 
 let tap: TapHouse;
 let house: PeekingHouse;
@@ -31,7 +31,7 @@ function holdStore() {
   return store;
 }
 
-const arrived = (count: number) => vi.waitFor(() => expect(tap.forwarded).toHaveLength(count));
+const arrived = (count: number) => vi.waitFor(() => expect(tap.forwarded).toHaveLength(count), WAIT);
 
 describe('the transactions of one server are read in the order in which they came', () => {
   test('the answer to a forwarded one does not wait for our reading; the next one, answered here, comes after it', async () => {
@@ -88,7 +88,7 @@ describe('the transactions of one server are read in the order in which they cam
     house.residency.joining(room.roomId);
     store.letGo();
     expect((await next).body).toEqual({ pdus: { by: 'homeserver' } });
-    await vi.waitFor(async () => expect((await tap.log()).slice(-2)).toEqual(['one', 'two']));
+    await vi.waitFor(async () => expect((await tap.log()).slice(-2)).toEqual(['one', 'two']), WAIT);
   });
 });
 
@@ -136,7 +136,7 @@ describe('what goes to the homeserver', () => {
     await arrived(1);
     gone.abort();
     await first;
-    await vi.waitFor(() => expect(closed).toBe(true));
+    await vi.waitFor(() => expect(closed).toBe(true), WAIT);
     tap.homeserver = async () => {};
     expect(await tap.send(withEdus([]))).toMatchObject({ status: 200 });
   });
@@ -147,7 +147,10 @@ describe('what goes to the homeserver', () => {
     expect(await tap.send(content)).toMatchObject({ status: 502, body: { errcode: 'M_UNKNOWN' } });
     tap.homeserver = async () => {};
     expect((await tap.send(content)).body).toEqual({ pdus: { by: 'homeserver' } });
-    await vi.waitFor(async () => expect((await tap.log()).filter((body) => body === 'one')).toHaveLength(1));
+    await vi.waitFor(
+      async () => expect((await tap.log()).filter((body) => body === 'one')).toHaveLength(1),
+      WAIT,
+    );
   });
 });
 
@@ -163,7 +166,7 @@ describe('more of one server than may wait', () => {
     );
     const answers: Answer[] = [];
     const all = relays.map(async (relay) => answers.push(await tap.send(relay)));
-    await vi.waitFor(() => expect(answers).toHaveLength(4));
+    await vi.waitFor(() => expect(answers).toHaveLength(4), WAIT);
     for (const { status, body } of answers) {
       expect(status).toBe(429);
       expect(body).toMatchObject({ errcode: 'M_LIMIT_EXCEEDED', retry_after_ms: 5000 });

@@ -15,6 +15,9 @@ import { RequestAuthenticator } from '../../../src/remote-servers/request-authen
 import { PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { keyOf, RoomBuilder } from '../../support/room-builder.ts';
 
+/** Long, since the machine may be busy; what is waited for takes milliseconds. */
+export const WAIT = { timeout: 8_000, interval: 5 };
+
 export interface Forwarded {
   readonly url: string;
   readonly body: string;
@@ -73,7 +76,7 @@ export class TapHouse {
     const tap = new SendTap({
       ...house,
       forwarder: new RawForwarder(upstream, new TrustedProxies()),
-      authenticate: (request) => authenticator.authenticate(request),
+      authenticate: (request, signal) => authenticator.authenticate(request, signal),
       feed: house.remoteFeed,
       serverName: 'here.test',
     });
