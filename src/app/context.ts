@@ -96,7 +96,10 @@ export function createContext(
     logger,
     metrics,
     owner,
-    left: (roomId) => void becomingRemote.left(roomId),
+    left: (roomId) => {
+      residency.left(roomId);
+      void becomingRemote.left(roomId);
+    },
   });
   const memberServers = new MemberServers({ store, clock, serverName });
   const remoteFeed = new RemoteFeed({
@@ -145,7 +148,16 @@ export function createContext(
     openLog: (roomId) => readers.openForServer(roomId),
     released: (roomId) => void readers.releaseQuietly(roomId),
   });
-  const readers = new RoomReaders({ store, residentFeeds, outbound, inbound, queues, clock, logger });
+  const readers = new RoomReaders({
+    store,
+    residentFeeds,
+    remoteFeed,
+    outbound,
+    inbound,
+    queues,
+    clock,
+    logger,
+  });
   const moving = { store, homeserver, residentFeeds, outbound, readers, clock, logger };
   const becomingResident = new BecomingResident({ ...moving, remoteFeed });
   const becomingRemote = new BecomingRemote({ ...moving, inbound, serverName });

@@ -61,6 +61,11 @@ export class Residency {
     return false;
   }
 
+  /** Our homeserver has left the room: joins that succeeded before are history. */
+  left(roomId: string): void {
+    this.#joining.delete(roomId);
+  }
+
   /** A request to join has been seen. Until it has failed, or for ten minutes, the room is not absent. */
   joining(roomId: string): JoinRequest {
     const now = this.#clock.now();

@@ -1,3 +1,4 @@
+import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
@@ -12,6 +13,7 @@ const GRACE_MS = 60_000;
 export interface RoomReadersDeps {
   readonly store: Store;
   readonly residentFeeds: ResidentFeeds;
+  readonly remoteFeed: RemoteFeed;
   readonly outbound: OutboundPeeks;
   readonly inbound: InboundPeeks;
   readonly queues: RoomQueues;
@@ -33,10 +35,15 @@ export class RoomReaders {
     this.queues = deps.queues;
   }
 
-  /** The log of a resident room for a server that is about to peek into it. */
+  /** The log of a resident room for a server that is about to peek into it. What we peeked there is let go. */
   openForServer(roomId: string): Promise<RoomLog> {
-    this.#openedForServers.set(roomId, this.#deps.clock.now());
-    return this.#deps.residentFeeds.open(roomId);
+    const { residentFeeds, remoteFeed, outbound, clock } = this.#deps;
+    this.#openedForServers.set(roomId, clock.now());
+    return remoteFeed.meanwhile(roomId, async () => {
+      const log = await residentFeeds.open(roomId);
+      if (outbound.isPeeked(roomId)) await outbound.letGo(roomId);
+      return log;
+    });
   }
 
   /** Called when a reader has gone. Does nothing while others are there. Waits for its turn in the room. */

@@ -124,7 +124,10 @@ export class PeekingHouse {
     this.residentFeeds = new ResidentFeeds({
       ...common,
       owner: 'this process',
-      left: (roomId) => void this.becomingRemote.left(roomId),
+      left: (roomId) => {
+        this.residency.left(roomId);
+        void this.becomingRemote.left(roomId);
+      },
     });
     const members = new MemberServers({ store, clock, serverName: 'here.test' });
     this.remoteFeed = new RemoteFeed({ ...common, otherServers: (roomId) => members.of(roomId) });
@@ -149,7 +152,14 @@ export class PeekingHouse {
       released: (roomId) => void this.readers.releaseQuietly(roomId),
     });
     const { residentFeeds, outbound, inbound, devicePeeks } = this;
-    this.readers = new RoomReaders({ ...common, residentFeeds, outbound, inbound, queues: new RoomQueues() });
+    this.readers = new RoomReaders({
+      ...common,
+      residentFeeds,
+      remoteFeed: this.remoteFeed,
+      outbound,
+      inbound,
+      queues: new RoomQueues(),
+    });
     const { readers } = this;
     const moving = { ...common, residentFeeds, outbound, readers };
     this.becomingResident = new BecomingResident({ ...moving, remoteFeed: this.remoteFeed });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { HomeserverDown, type Identity } from '../../../src/homeserver/homeserver.ts';
 import { statePartialMark } from '../../../src/rooms/log-entries.ts';
 import { ALICE, brief, EXPIRE_AFTER, PEER, PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
@@ -128,6 +128,34 @@ describe('a remotely peeked room that our homeserver has joined', () => {
   });
 });
 
+test('a renewal that is under way when the homeserver takes the room over does not take it back', async () => {
+  const { house, room, next, feed } = await joinedMeanwhile(1);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  house.remote.on(PEER, 'PUT', '/peek/', async () => {
+    await promise;
+    return room.peekAnswer();
+  });
+  const [peek] = await house.store.outboundPeeks.all();
+  const renewal = house.outbound.expired(PEER, [{ roomId: room.roomId, peekId: peek?.peekId ?? '' }]);
+  await house.settle();
+  house.becomingResident.suspect(room.roomId);
+  await house.settle();
+  expect(await feed()).toBe('remote');
+  resolve();
+  await renewal;
+  await vi.waitFor(async () => {
+    await house.settle();
+    expect(await feed()).toBe('resident');
+  });
+  room.message('after');
+  await house.settle();
+  expect(await next()).toMatchObject({
+    limited: false,
+    timeline: ['topic=meanwhile', 'meanwhile 0', 'after'],
+  });
+  expect([house.outbound.isPeeked(room.roomId), house.remote.sent('DELETE').length]).toEqual([false, 1]);
+});
+
 describe('until the homeserver and the log have an event in common', () => {
   /** The homeserver shows only what came after its join, none of which the peeked server has relayed. */
   async function withoutCommon() {
@@ -179,6 +207,11 @@ describe('until the homeserver and the log have an event in common', () => {
     const { house, room, feed } = await withoutCommon();
     await house.readers.openForServer(room.roomId);
     expect(await feed()).toBe('resident');
+    // Nothing that is due takes the room back to the server that was peeked through.
+    expect(house.outbound.isPeeked(room.roomId)).toBe(false);
+    await house.settle(3_600_000);
+    await house.sweeps.run();
+    expect([await feed(), house.remote.sent('DELETE').length]).toEqual(['resident', 1]);
   });
 });
 

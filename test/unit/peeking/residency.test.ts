@@ -31,6 +31,14 @@ test('from the join request until it has failed the room is not absent', async (
   expect(await residency.isAbsent(ROOM.roomId)).toBe(true);
 });
 
+test('after the homeserver has left the room, an earlier join means nothing', async () => {
+  const { residency } = await PeekingHouse.open();
+  residency.joining(ROOM.roomId);
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(false);
+  residency.left(ROOM.roomId);
+  expect(await residency.isAbsent(ROOM.roomId)).toBe(true);
+});
+
 test('a request that failed takes back nothing that another one said', async () => {
   const { residency } = await PeekingHouse.open();
   const [first, second] = [residency.joining(ROOM.roomId), residency.joining(ROOM.roomId)];
