@@ -57,6 +57,7 @@ export class MemberServers {
     const members = new Map<string, number>();
     let hasReplica = false;
     for await (const slice of this.#store.replicas.stateOfType(roomId, 'm.room.member')) {
+      if (hasReplica) await setImmediate();
       hasReplica = true;
       for (const event of slice) {
         const { content } = pduOf(event);
@@ -64,7 +65,6 @@ export class MemberServers {
         const server = serverNameOf(event.stateKey);
         if (server !== null && server !== this.#ownName) members.set(server, (members.get(server) ?? 0) + 1);
       }
-      await setImmediate();
     }
     const servers = [...members]
       .toSorted(([a, many], [b, few]) => few - many || (a < b ? -1 : 1))

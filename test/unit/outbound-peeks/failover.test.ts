@@ -336,6 +336,42 @@ describe('a renewal that is refused', () => {
   });
 });
 
+test('an end that happened while we were down ⇒ the DELETE comes with the first sweep', async () => {
+  const { house, room } = await peekedRoom();
+  const old = await house.outboundPeek(room.roomId);
+  const [device] = await house.store.devicePeeks.ofRoom(room.roomId);
+  if (device === undefined) throw new Error('nobody peeks');
+  // What a crash leaves: the device's peek has ended, and nobody has let go of the room.
+  await house.stop();
+  await house.store.devicePeeks.end(device, { at: house.clock.now(), reason: 'unpeek', position: 0 });
+  const again = await PeekingHouse.on(house.store, house.clock);
+  again.remoteRoom(room);
+  await again.sweeps.run();
+  await again.settle();
+  expect(again.remote.sent('DELETE')).toEqual([
+    `${PEER} /_matrix/federation/v1/peek/${room.roomId}/${old?.peekId}`,
+  ]);
+  expect(await house.store.outboundPeeks.all()).toEqual([]);
+});
+
+test('down for a day: the peek is asked for anew, what was said meanwhile is there as far as the answer goes', async () => {
+  const { house, room } = await peekedRoom();
+  await house.stop();
+  house.clock.jump(24 * HOUR);
+  room.messages(5, 'while we were down');
+  const again = await PeekingHouse.on(house.store, house.clock);
+  again.remoteRoom(room);
+  again.remote.refuse(PEER, 'POST', '/renew', 404, 'M_NOT_FOUND');
+  await again.outbound.sweep(again.clock.now());
+  expect(again.remote.sent('PUT')).toHaveLength(1);
+  expect(await bodies(again, room)).toEqual([
+    'before 0',
+    'before 1',
+    'before 2',
+    ...[0, 1, 2, 3, 4].map((i) => `while we were down ${i}`),
+  ]);
+});
+
 test('a DELETE that is never taken is sent some fifteen times, then the peek has run out there', async () => {
   const { house, room } = await peekedRoom();
   house.remote.refuse(PEER, 'DELETE', '/peek/', 500, 'M_UNKNOWN');

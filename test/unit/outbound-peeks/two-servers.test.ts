@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ALICE, PEER } from '../../support/peeking-house.ts';
+import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { bodies, down, MINUTE, OTHER, pass, peekedRoom, through } from './living.ts';
 
 async function two() {
@@ -107,6 +107,17 @@ test('the last device goes ⇒ a DELETE to each, and nothing is left', async () 
   await house.settle();
   expect(house.remote.sent('DELETE').map((sent) => sent.split(' ')[0])).toEqual([PEER, OTHER]);
   expect(await house.store.outboundPeeks.all()).toEqual([]);
+});
+
+test('after a restart both are known, and neither is asked anew', async () => {
+  const { house, room } = await two();
+  const again = await PeekingHouse.on(house.store, house.clock, { serversPerRoom: 2 });
+  await pass(again, 2 * MINUTE);
+  expect([PEER, OTHER].map((server) => again.outbound.peeksThrough(room.roomId, server))).toEqual([
+    true,
+    true,
+  ]);
+  expect(again.remote.calls).toEqual([]);
 });
 
 test('expired_peeks of the second ⇒ it alone is put again', async () => {
