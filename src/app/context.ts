@@ -254,6 +254,7 @@ export function createContext(
     }),
     joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     peekingSwitch,
+    lookAgain: () => watch.lookAgain(),
     logger,
     clock,
     random,

@@ -9,6 +9,8 @@ const RETRY_MAX_MS = 10_000;
 const AGAIN_MS = 60_000;
 /** `/health` is content with a report of this age. */
 const FRESH_MS = 5_000;
+/** However many requests ask for another look, there is no more than one in this time. */
+const LOOKS_APART_MS = 100;
 
 /**
  * Waits for the homeserver, and looks again from time to time: peeking is on while it answers with the name and
@@ -28,6 +30,8 @@ export class HomeserverWatch {
   readonly firstLook = new Promise<void>((resolve) => {
     this.#lookedOnce = resolve;
   });
+  #look = Promise.withResolvers<void>();
+  #hurry = new AbortController();
   #reportedAt = Number.NEGATIVE_INFINITY;
   #warned = false;
 
@@ -47,14 +51,40 @@ export class HomeserverWatch {
   async run(turnedOn: () => Promise<void>): Promise<void> {
     let retry = RETRY_MIN_MS;
     while (!this.#abort.signal.aborted) {
-      const good = await this.#look(turnedOn).catch((error: unknown) => {
+      const good = await this.#lookOnce(turnedOn).catch((error: unknown) => {
         this.#logger.error({ err: error }, 'the homeserver could not be looked at; it is tried again');
         return false;
       });
       this.#lookedOnce();
-      await this.#clock.sleep(good ? AGAIN_MS : retry, this.#abort.signal);
+      this.#look.resolve();
+      this.#look = Promise.withResolvers();
+      await this.#pause(good ? AGAIN_MS : retry);
       retry = good ? RETRY_MIN_MS : Math.min(retry * 2, RETRY_MAX_MS);
     }
+    this.#look.resolve();
+  }
+
+  /** Until it is time for the next look, or somebody asks for it. */
+  async #pause(ms: number): Promise<void> {
+    this.#hurry = new AbortController();
+    await this.#clock.sleep(LOOKS_APART_MS, this.#abort.signal);
+    if (this.#hurry.signal.aborted || this.#abort.signal.aborted) return;
+    const stopped = () => this.#hurry.abort();
+    this.#abort.signal.addEventListener('abort', stopped, { once: true });
+    await this.#clock.sleep(ms - LOOKS_APART_MS, this.#hurry.signal);
+    this.#abort.signal.removeEventListener('abort', stopped);
+  }
+
+  /**
+   * While peeking is off because the homeserver or the store did not answer: looks again now, and resolves when
+   * peeking is on or it is known that it is not yet.
+   */
+  async lookAgain(): Promise<void> {
+    const kind = this.report?.problem?.kind;
+    const passing = kind === undefined || kind === 'down' || kind === 'no-reader';
+    if (this.#switch.on || !passing || this.#abort.signal.aborted) return;
+    this.#hurry.abort();
+    await this.#look.promise;
   }
 
   /** The newest report, asked for anew when it is older than a few seconds. */
@@ -74,7 +104,7 @@ export class HomeserverWatch {
     return report;
   }
 
-  async #look(turnedOn: () => Promise<void>): Promise<boolean> {
+  async #lookOnce(turnedOn: () => Promise<void>): Promise<boolean> {
     const report = this.#note(await this.#probe());
     const { problem } = report;
     if (problem?.kind === 'no-reader' && !this.#warned) {

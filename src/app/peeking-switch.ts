@@ -5,6 +5,9 @@ export class PeekingSwitch {
     advice: 'Start the homeserver, or check PEEK_HOMESERVER_URL.',
   };
 
+  /** The process is ending, and nothing new begins. */
+  ending = false;
+
   get on(): boolean {
     return this.#off === null;
   }
@@ -14,7 +17,13 @@ export class PeekingSwitch {
   }
 
   turnOn(): void {
-    this.#off = null;
+    if (!this.ending) this.#off = null;
+  }
+
+  /** For good. */
+  end(): void {
+    this.ending = true;
+    this.turnOff('the proxy is ending', 'Start it again.');
   }
 
   turnOff(reason: string, advice: string): void {

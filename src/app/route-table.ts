@@ -25,6 +25,8 @@ export interface RouteTableDeps {
   readonly federationRouter: express.Router;
   readonly joinWatch: JoinWatch;
   readonly peekingSwitch: PeekingSwitch;
+  /** Looks whether peeking can come on, when it is off. */
+  readonly lookAgain: () => Promise<void>;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly random: Random;
@@ -49,14 +51,20 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     [forPeeks(log), deps.federationRouter],
     (req, res) => void forwarder.forward(req, res),
   );
+  // What the homeserver acknowledges in our place is lost to those who peek: it may have come up just now.
+  const takeTransaction = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    if (!peekingSwitch.on && !peekingSwitch.ending) await deps.lookAgain();
+    if (peekingSwitch.on || peekingSwitch.ending) await deps.sendTap.handle(req, res);
+    else await forwarder.forward(req, res);
+  };
 
   return (req, res) => {
     const url = req.url ?? '/';
     const query = url.indexOf('?');
     const path = query === -1 ? url : url.slice(0, query);
     if (path.startsWith(FEDERATION)) {
-      if (!peekingSwitch.on) void forwarder.forward(req, res);
-      else if (req.method === 'PUT' && SEND.test(path)) void deps.sendTap.handle(req, res);
+      if (req.method === 'PUT' && SEND.test(path)) void takeTransaction(req, res);
+      else if (!peekingSwitch.on) void forwarder.forward(req, res);
       else if (PEEKED.test(path)) federationApp(req, res);
       else void forwarder.forward(req, res);
       return;

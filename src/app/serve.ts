@@ -78,7 +78,7 @@ export async function serve(config: Config): Promise<number> {
   const signal = await ending;
   const worked = work.stop();
   logger.info({ signal }, 'ending: held polls are answered');
-  peekingSwitch.turnOff('the proxy is ending', 'Start it again.');
+  peekingSwitch.end();
   const closed = servers.map((server) => drained(server));
   held.release();
   stopSweeps();

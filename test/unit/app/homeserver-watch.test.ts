@@ -107,3 +107,44 @@ test('a fault in the probe does not end the watch', async () => {
   await clock.advance(MINUTE);
   expect(peekingSwitch.on).toBe(false);
 });
+
+test('who asks for another look while the homeserver counts as down waits for it, and looks are 100 ms apart', async () => {
+  const { clock, peekingSwitch, watch, state } = watching('down');
+  await clock.advance(20_000);
+  const looks = state.looks;
+  state.problem = null;
+  let looked = 0;
+  for (let i = 0; i < 50; i++) void watch.lookAgain().then(() => looked++);
+  await clock.advance(100);
+  expect([peekingSwitch.on, looked, state.looks]).toEqual([true, 50, looks + 1]);
+  await watch.lookAgain();
+  expect(state.looks).toBe(looks + 1);
+});
+
+test('a look that was asked for and finds the homeserver still down ⇒ whoever asked goes on', async () => {
+  const { clock, peekingSwitch, watch } = watching('down');
+  await clock.advance(20_000);
+  const again = watch.lookAgain();
+  await clock.advance(100);
+  await again;
+  expect(peekingSwitch.on).toBe(false);
+});
+
+test.each(['wrong-name', 'wrong-key', 'whitelist'] as const)(
+  '%s ⇒ nobody waits for another look',
+  async (kind) => {
+    const { clock, watch, state } = watching(kind);
+    await clock.advance(1_000);
+    const looks = state.looks;
+    await watch.lookAgain();
+    expect(state.looks).toBe(looks);
+  },
+);
+
+test('when the process is ending peeking does not come on again', async () => {
+  const { clock, peekingSwitch } = watching(null);
+  await clock.advance(0);
+  peekingSwitch.end();
+  await clock.advance(3 * MINUTE);
+  expect(peekingSwitch.off?.reason).toBe('the proxy is ending');
+});
