@@ -4,9 +4,10 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
-import { isMark, pduOf } from '../rooms/log-entries.ts';
+import { isMark } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import { type RoomLog, type Store, StoreDownError } from '../store/store.ts';
+import { beginningOf } from './history.ts';
 
 /** The spec's usual cap; some servers send more than was asked for, so the answer is cut as well. */
 const MOST_AT_ONCE = 20;
@@ -82,7 +83,7 @@ export class GapFiller {
 
   async #ask(sender: string, signal: AbortSignal): Promise<void> {
     const { failed, otherServers } = this.#deps;
-    const begin = await this.#begin();
+    const begin = await beginningOf(this.#deps.store, this.#log);
     for (let at = 0, servers = [sender]; at < servers.length; at++) {
       const server = servers[at] as string;
       try {
@@ -166,13 +167,5 @@ export class GapFiller {
     return new Set(
       [...previous].filter(([, ids]) => ids.some((id) => this.#nowhere.has(id))).map(([eventId]) => eventId),
     );
-  }
-
-  /** The depth at which the log begins, whatever strays may be among its first entries. */
-  async #begin(): Promise<number> {
-    const first = await this.#deps.store.logs.read(this.#log.roomId, this.#log.tail - 1, 9);
-    const events = first.filter((entry) => !isMark(entry));
-    const depths = events.map((entry) => Number(pduOf(entry).depth)).toSorted((a, b) => a - b);
-    return depths[Math.floor(depths.length / 2)] ?? 0;
   }
 }

@@ -16,6 +16,7 @@ import { deniedInBatch } from './authorise-batch.ts';
 import { CurrentState } from './current-state.ts';
 import { GapFiller } from './gap-filler.ts';
 import { HeldEvents } from './held-events.ts';
+import { newsOf } from './history.ts';
 import { RejectedEvents } from './rejected-events.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
 
@@ -111,10 +112,11 @@ export class Intake {
     log: RoomLog,
     origin: string,
     rules: RoomVersionRules,
-    fresh: readonly VerifiedEvent[],
+    sent: readonly VerifiedEvent[],
   ): Promise<Map<string, string>> {
     const { store, clock, metrics, logger } = this.#deps;
     const { roomId } = log;
+    const { news: fresh, doubtful } = await newsOf(store, log, rules, sent);
     const { found, unlinked } = await this.#gapFiller(log, origin, rules, fresh).fill(origin);
     const events = parentsFirst([...found, ...fresh], rules);
     const state = await CurrentState.for(store, roomId, events, rules);
@@ -134,7 +136,7 @@ export class Intake {
       else denied.set(event.eventId, 'the current state of the room does not allow it');
     }
     const gap = events.some(({ eventId }) => unlinked.has(eventId) && !denied.has(eventId));
-    const needsCatchUp = gap || isHolding || admission.unsettled;
+    const needsCatchUp = gap || isHolding || admission.unsettled || doubtful;
     if (gap) this.#unsettled.delete(roomId);
     else if (needsCatchUp && !log.needsCatchUp) this.#unsettled.add(roomId);
     if (admission.entries.length > 0) {
