@@ -1,3 +1,4 @@
+import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
@@ -10,6 +11,7 @@ import { takesEachPutAnew } from './peer-manners.ts';
 export interface EndingsDeps {
   readonly store: Store;
   readonly remote: RemoteServers;
+  readonly feed: Pick<RemoteFeed, 'meanwhile'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -43,9 +45,18 @@ export class Endings {
     const { roomId, server, peekId, how } = peek;
     return this.#finishing.run(keyOf(peek), async () => {
       const gone = isEvicted(peek, now) || how !== 'put' || (await this.#end(roomId, server, peekId));
-      if (gone) await this.#deps.store.outboundPeeks.remove(roomId, peekId);
+      if (gone) await this.#forget(roomId, peekId);
       return gone;
     });
+  }
+
+  /** A replica is stored before its log, and after the peek: a crash between the two leaves it to the peek's end. */
+  async #forget(roomId: string, peekId: string): Promise<void> {
+    const { store, feed } = this.#deps;
+    await feed.meanwhile(roomId, async () => {
+      if ((await store.logs.get(roomId)) === null) await store.replicas.drop(roomId);
+    });
+    await store.outboundPeeks.remove(roomId, peekId);
   }
 
   /** The same at once, where nobody waits for it; the next sweep makes up for a failure. */

@@ -145,6 +145,17 @@ describe('a peek without a log, as a crash leaves it', () => {
     ]);
     expect(await house.store.outboundPeeks.all()).toEqual([]);
   });
+
+  test('takes the replica with it that was stored before the log', async () => {
+    const { house, room } = await live();
+    const replica = await house.store.replicas.state(room.roomId);
+    await house.store.logs.drop(room.roomId);
+    await house.store.replicas.replace(room.roomId, replica, []);
+    await house.outbound.sweep(house.clock.now() + MINUTE);
+    await house.settle();
+    expect(replica).not.toEqual([]);
+    expect(await house.store.replicas.state(room.roomId)).toEqual([]);
+  });
 });
 
 describe('Dendrite', () => {
