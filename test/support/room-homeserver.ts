@@ -23,7 +23,7 @@ interface Room {
  * `s7` stands behind the seventh. Everything is visible to non-members until a test says otherwise.
  */
 export class RoomHomeserver implements Homeserver {
-  readonly serverName = 'here.test';
+  readonly serverName: string;
   readonly rooms = new Map<string, Room>();
   readonly invisible = new Set<string>();
   readonly aliases = new Map<string, { roomId: string; servers: string[] }>();
@@ -39,6 +39,10 @@ export class RoomHomeserver implements Homeserver {
   /** Calls by name, for counting. */
   readonly calls: string[] = [];
   readonly #waiting = new Set<() => void>();
+
+  constructor(serverName = 'here.test') {
+    this.serverName = serverName;
+  }
 
   add(builder: RoomBuilder): Room {
     const room: Room = { builder, membership: 'resident', open: true };

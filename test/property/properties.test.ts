@@ -1,0 +1,16 @@
+import { describe, test } from 'vitest';
+import { PROPERTIES } from './all.ts';
+
+const RUNS = 100_000;
+/** Another seed tries other inputs; `npm run fuzz -- NAME` tries more of them. */
+const SEED = Number(process.env.PEEK_TEST_SEED ?? 2026);
+
+for (const [name, properties] of Object.entries(PROPERTIES)) {
+  describe(name, () => {
+    for (const property of properties) {
+      test(property.name, async () => {
+        await property.check({ numRuns: RUNS, seed: SEED });
+      });
+    }
+  });
+}
