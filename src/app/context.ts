@@ -69,7 +69,7 @@ export type Context = ReturnType<typeof createContext>;
 export function createContext(
   config: Config,
   { store, clock, random, logger, metrics = createMetrics({ processMetrics: true }) }: Surroundings,
-  outside: Outside = createOutside(config, { clock, random, metrics }),
+  outside: Outside = createOutside(config, { clock, random, logger, metrics }),
 ) {
   const { serverName } = config;
   const { homeserver, upstream, remote, keys, domains } = outside;

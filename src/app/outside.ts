@@ -6,6 +6,7 @@ import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { HomeserverReport } from '../homeserver/probe.ts';
 import { createHomeserver } from '../homeserver/synapse-homeserver.ts';
 import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import type { FederationDomains } from '../remote-servers/federation-domains.ts';
@@ -27,7 +28,12 @@ export interface Outside {
 /** What the settings name, over real connections. */
 export function createOutside(
   config: Config,
-  around: { readonly clock: Clock; readonly random: Random; readonly metrics: Metrics },
+  around: {
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly logger: Logger;
+    readonly metrics: Metrics;
+  },
 ): Outside {
   const upstream = createUpstream(config.homeserverUrl);
   const homeserver = createHomeserver({

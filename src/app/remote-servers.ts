@@ -6,6 +6,7 @@ import { addressGuard, parseCidrs } from '../platform/address-guard.ts';
 import type { Clock } from '../platform/clock.ts';
 import { systemDns } from '../platform/dns.ts';
 import { GuardedAgent } from '../platform/guarded-agent.ts';
+import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { directKeys } from '../remote-servers/direct-keys.ts';
@@ -25,10 +26,11 @@ export function createRemoteServers(
     readonly signingKey: SigningKey;
     readonly clock: Clock;
     readonly random: Random;
+    readonly logger: Logger;
     readonly metrics: Metrics;
   },
 ) {
-  const { clock, random, metrics, homeserver, signingKey } = around;
+  const { clock, random, logger, metrics, homeserver, signingKey } = around;
   const { serverName } = config;
   const dns = systemDns({ clock });
   const https = new GuardedAgent({
@@ -59,6 +61,7 @@ export function createRemoteServers(
     notary: (server, keyId, until) => homeserver.notaryKeys(server, keyId, until),
     direct: directKeys(servers),
     clock,
+    logger,
     metrics,
   });
   return { remote, keys, domains, close: () => https.close() };

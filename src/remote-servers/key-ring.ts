@@ -3,6 +3,7 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import { Gate, GateFullError, GateLeftError } from '../platform/gate.ts';
+import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { LeavableFlight, LeftError, SingleFlight } from '../platform/single-flight.ts';
 import { KeyCache } from './key-cache.ts';
@@ -29,6 +30,7 @@ export interface KeyRingDeps {
   /** `GET /_matrix/key/v2/server` of the server itself. May reject. */
   readonly direct: (server: string, timeoutMs: number, signal: AbortSignal) => Promise<JsonObject>;
   readonly clock: Clock;
+  readonly logger: Pick<Logger, 'info' | 'debug'>;
   readonly metrics: Metrics;
 }
 
@@ -95,8 +97,18 @@ export class FederationKeyRing implements KeyRing {
     const copies = own ? [] : await this.#askNotary(server, keyId, at);
     for (const copy of copies.slice(0, MAX_COPIES)) this.#admit(server, copy, false);
     if (this.known(server, keyId, at, use) !== null || paused) return;
-    const answer = await this.#askServer(server);
-    this.#pauses.asked(server, answer !== null && this.#admit(server, answer, true));
+    const outcome = await this.#askServer(server);
+    this.#pauses.asked(server, outcome === null);
+    if (this.known(server, keyId, at, use) !== null) return;
+    this.#log(use, server, outcome ?? `it has no key ${keyId} that was valid then`);
+  }
+
+  /** Anybody can name a server in a request; events come from servers that we peek through. */
+  #log(use: Use, server: string, reason: string): void {
+    const { logger } = this.#deps;
+    const text = 'a key could not be had: what it signed is not believed; asked again after a minute';
+    if (use === 'event') logger.info({ server, reason }, text);
+    else logger.debug({ server, reason }, text);
   }
 
   async #askNotary(server: string, keyId: string, at: number): Promise<JsonObject[]> {
@@ -108,14 +120,22 @@ export class FederationKeyRing implements KeyRing {
     return answers ?? [];
   }
 
-  async #askServer(server: string): Promise<JsonObject | null> {
+  /** null, or why it gave no keys. */
+  async #askServer(server: string): Promise<string | null> {
     const { clock, direct, ownAnswer, serverName } = this.#deps;
-    const answer = await withDeadline(clock, DIRECT_TIMEOUT_MS, undefined, async (signal) => {
-      if (server !== serverName) return direct(server, DIRECT_TIMEOUT_MS, signal);
-      return ownAnswer === undefined ? null : ownAnswer(signal);
-    }).catch(() => null);
-    this.#count('direct', answer !== null);
-    return answer;
+    let failure: string | null;
+    try {
+      const answer = await withDeadline(clock, DIRECT_TIMEOUT_MS, undefined, async (signal) => {
+        if (server !== serverName) return direct(server, DIRECT_TIMEOUT_MS, signal);
+        return ownAnswer === undefined ? null : ownAnswer(signal);
+      });
+      const holds = answer !== null && this.#admit(server, answer, true);
+      failure = holds ? null : 'its keys are of another server, or not signed by it';
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    this.#count('direct', failure === null);
+    return failure;
   }
 
   #count(source: string, ok: boolean): void {

@@ -59,7 +59,7 @@ const config = loadConfig({
   PEEK_FEDERATION_ALLOW: '127.0.0.0/8,::1/128',
   PEEK_FEDERATION_CA_PATH: (await testCertificates()).ca,
 });
-const around = { homeserver, signingKey, clock, random: systemRandom, metrics };
+const around = { homeserver, signingKey, clock, random: systemRandom, logger, metrics };
 const { remote, keys } = createRemoteServers(config, around);
 const common = { store, remote, keys, clock, logger, metrics, random: systemRandom, serverName };
 const feed = new RemoteFeed(common);

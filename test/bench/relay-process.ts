@@ -33,7 +33,7 @@ const config = loadConfig({
 const logger = createLogger('silent');
 const metrics = createMetrics();
 const store = await openStore({ redisUrl: null, dataDir: dir, clock: systemClock, logger });
-const { remote } = createOutside(config, { clock: systemClock, random: systemRandom, metrics });
+const { remote } = createOutside(config, { clock: systemClock, random: systemRandom, logger, metrics });
 
 let arrived = 0;
 let expected = 0;

@@ -263,10 +263,10 @@ function build(
     readonly homeserver: OwnHomeserver;
   },
 ): Context {
-  const { homeserver, clock } = around;
+  const { homeserver, clock, logger } = around;
   const metrics = createMetrics();
   const signingKey = keyOf(OURS);
-  const shared = { clock, random: systemRandom, metrics, homeserver, signingKey };
+  const shared = { clock, random: systemRandom, logger, metrics, homeserver, signingKey };
   const { close, ...servers } = createRemoteServers(config, shared);
   const upstream = createUpstream(config.homeserverUrl);
   return createContext(

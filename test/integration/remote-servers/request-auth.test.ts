@@ -46,6 +46,7 @@ beforeAll(async () => {
     notary: async () => [],
     direct: directKeys(internet.servers),
     clock,
+    logger: pino({ level: 'silent' }),
     metrics: createMetrics(),
   });
   const domains = federationDomains(US);

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
+import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { parseJson } from '../../../src/matrix/json-scan.ts';
@@ -68,6 +69,7 @@ beforeAll(async () => {
     notary: async () => [],
     direct: directKeys(servers),
     clock,
+    logger: pino({ level: 'silent' }),
     metrics: createMetrics(),
   });
   const domains = federationDomains(receiverName());

@@ -17,6 +17,7 @@ const other = testKey('b_2');
 
 let clock: ManualClock;
 let asked: string[];
+let logged: [level: string, line: object][];
 let notary: (server: string, keyId: string, minimumValidUntil: number) => Promise<JsonObject[]>;
 let direct: () => Promise<JsonObject>;
 let ring: FederationKeyRing;
@@ -24,6 +25,7 @@ let ring: FederationKeyRing;
 beforeEach(() => {
   clock = new ManualClock();
   asked = [];
+  logged = [];
   notary = async () => [];
   direct = async () => {
     throw new Error('unreachable');
@@ -42,6 +44,10 @@ beforeEach(() => {
       return direct();
     },
     clock,
+    logger: {
+      info: (line: object) => void logged.push(['info', line]),
+      debug: (line: object) => void logged.push(['debug', line]),
+    } as never,
     metrics: createMetrics(),
   });
 });
@@ -91,6 +97,25 @@ describe('sources', () => {
     ];
     expect(await forRequest()).toBeNull();
     expect(asked).toEqual(['notary ed25519:a_1', `direct ${PEER}`]);
+  });
+
+  test('why there is no key is logged once a minute; of requests, which anybody can send, for who looks closer', async () => {
+    for (let i = 0; i < 5; i++) await forEvent(now(), `ed25519:e${i}`);
+    expect(logged).toEqual([['info', { server: PEER, reason: 'unreachable' }]]);
+    logged = [];
+    const lines = async () => {
+      await clock.advance(MINUTE);
+      await forRequest();
+      return logged.splice(0);
+    };
+    direct = async () => ({ ...keyAnswer(PEER, [key], now() + DAY), signatures: {} });
+    const badKeys = { server: PEER, reason: 'its keys are of another server, or not signed by it' };
+    expect(await lines()).toEqual([['debug', badKeys]]);
+    direct = async () => keyAnswer(PEER, [other], now() + DAY);
+    const noKey = { server: PEER, reason: 'it has no key ed25519:a_1 that was valid then' };
+    expect(await lines()).toEqual([['debug', noKey]]);
+    direct = async () => keyAnswer(PEER, [key], now() + DAY);
+    expect(await lines()).toEqual([]);
   });
 
   test('names and key IDs that are none are not looked up', async () => {
