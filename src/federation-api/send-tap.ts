@@ -115,16 +115,22 @@ export class SendTap {
     const { forwarder, logger, clock } = this.#deps;
     const gone = new AbortController();
     res.once('close', () => gone.abort());
-    const tooMuch = () => limitExceeded('Too much is being read already', RETRY_FULL_MS);
+    const refuse = (error: unknown) => {
+      const why = pushedOut.aborted
+        ? limitExceeded('Too much is being read already', RETRY_FULL_MS)
+        : (error as Error);
+      this.#warn({ server: claimedOrigin(req), reason: why.message }, 'a transaction was refused unread');
+      sendError(res, why, logger);
+    };
     let body: Buffer;
     try {
       body = await readBody(req, MOST_BODY_BYTES, clock, pushedOut);
     } catch (error) {
       res.shouldKeepAlive = false;
-      return sendError(res, pushedOut.aborted ? tooMuch() : error, logger);
+      return refuse(error);
     }
     const read = await this.#read(req, body, AbortSignal.any([gone.signal, pushedOut]));
-    if (read === null && pushedOut.aborted) return sendError(res, tooMuch(), logger);
+    if (read === null && pushedOut.aborted) return refuse(null);
     held.whole();
     if (read === null) {
       if (!gone.signal.aborted) await forwarder.forward(req, res, { body });
@@ -210,7 +216,12 @@ export class SendTap {
       }
       sendJson(res, Buffer.from(JSON.stringify({ pdus: results })));
     } catch (error) {
-      sendError(res, error, this.#deps.logger);
+      const { logger } = this.#deps;
+      logger.warn(
+        { server: origin, rooms: [...transaction.rooms.keys()], reason: String(error) },
+        'a transaction could not be stored; its sender sends it again',
+      );
+      sendError(res, error, logger);
     }
   }
 
@@ -237,16 +248,20 @@ export class SendTap {
     }
   }
 
-  /** At most once a minute: anybody can claim to be that server. */
   #warnUnread(server: string, bytes: number): void {
-    const { clock, logger, metrics } = this.#deps;
-    metrics.receivedTransactions.inc({ outcome: 'unread' });
-    if (clock.now() < this.#warnedAt + WARN_PAUSE_MS) return;
-    this.#warnedAt = clock.now();
-    logger.warn(
+    this.#deps.metrics.receivedTransactions.inc({ outcome: 'unread' });
+    this.#warn(
       { server, bytes: Number.isNaN(bytes) ? null : bytes },
       'a transaction went to the homeserver unread: it is too large, does not say its length, or too many are being read',
     );
+  }
+
+  /** At most once a minute: anybody can claim to be that server. */
+  #warn(fields: object, message: string): void {
+    const { clock, logger } = this.#deps;
+    if (clock.now() < this.#warnedAt + WARN_PAUSE_MS) return;
+    this.#warnedAt = clock.now();
+    logger.warn(fields, message);
   }
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
@@ -19,8 +19,8 @@ import { testCertificates } from '../../support/certificates.ts';
 import { MatrixClient } from '../../support/client.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { type BuiltEvent, keyOf, RoomBuilder } from '../../support/room-builder.ts';
-import { RoomHomeserver } from '../../support/room-homeserver.ts';
 import { ScriptedServer, type SignedAnswer, type SignedRequest } from '../../support/scripted-server.ts';
+import { asHomeserver, OwnHomeserver } from './own-homeserver.ts';
 
 const OURS = 'here.test';
 /** Shortly after the events of a `RoomBuilder`, for which the keys have to be valid. */
@@ -52,29 +52,6 @@ export interface LogLine {
   readonly server?: string;
   readonly room?: string;
   readonly reason?: string;
-}
-
-/** Our own homeserver, in the rooms that a test builds; nothing of its keys and notary. */
-class OwnHomeserver extends RoomHomeserver {
-  async probe() {
-    return { reachable: true, problem: null, groupsFieldAccepted: true, version: 'Scripted' };
-  }
-
-  /** Reads by event ID and of history, as one who is in the room has them. */
-  override selfRequest = async (_method: string, path: string): Promise<{ status: number; body: Buffer }> => {
-    const [, kind, named = ''] = /^\/_matrix\/federation\/v1\/(\w+)\/([^/?]+)/.exec(path) ?? [];
-    const id = decodeURIComponent(named);
-    const said = (status: number, body: JsonObject) => ({ status, body: Buffer.from(JSON.stringify(body)) });
-    if (kind === 'event') {
-      const pdu = await this.event(id);
-      return pdu === null ? said(404, { errcode: 'M_NOT_FOUND' }) : said(200, { pdus: [pdu] });
-    }
-    const room = this.rooms.get(id);
-    if (room === undefined) return said(404, { errcode: 'M_NOT_FOUND' });
-    const list = room.builder.events.slice(-20).map(({ pdu }) => pdu);
-    if (kind === 'backfill') return said(200, { pdus: list.toReversed() });
-    return kind === 'get_missing_events' ? said(200, { events: list }) : said(404, {});
-  };
 }
 
 /**
@@ -226,6 +203,18 @@ export class House {
     return this.logs.filter((line) => line.server === server.serverName);
   }
 
+  /** A room of `server` that alice peeks. */
+  async peekedRoom(server: ScriptedServer, name: string): Promise<RoomBuilder> {
+    const room = server.lend(new RoomBuilder('10', server.serverName, name));
+    expect(await this.alice.peek(room.roomId, [server.serverName])).toMatchObject({ status: 200 });
+    return room;
+  }
+
+  /** The messages of a room's log, oldest first. */
+  async messages(room: RoomBuilder): Promise<unknown[]> {
+    return (await this.log(room.roomId)).filter((body) => !String(body).startsWith('m.room.'));
+  }
+
   /** What a room's log shows, oldest first: bodies of messages, types of others. */
   async log(roomId: string): Promise<unknown[]> {
     const held = await this.store.logs.readLast(roomId, Number.MAX_SAFE_INTEGER, 10_000);
@@ -279,20 +268,6 @@ function build(
       close: async () => void (await Promise.all([upstream.destroy(), close()])),
     },
   );
-}
-
-/** What reaches our homeserver through the proxy: it knows nobody's rooms, and its syncs are empty. */
-async function asHomeserver(req: IncomingMessage, res: ServerResponse, forwarded: string[]): Promise<void> {
-  let body = '';
-  for await (const chunk of req) body += String(chunk);
-  const path = (req.url ?? '').split('?', 1)[0] ?? '';
-  if (path.startsWith('/_matrix/federation/')) forwarded.push(`${req.method} ${req.url} ${body}`);
-  const said: readonly [number, JsonObject] = path.endsWith('/sync')
-    ? [200, { next_batch: 's1_2_3_4_5_6_7_8_9_10', rooms: {} }]
-    : path.includes('/send/')
-      ? [200, { pdus: {} }]
-      : [403, { errcode: 'M_FORBIDDEN', error: 'Host not in room.' }];
-  res.writeHead(said[0], { 'content-type': 'application/json' }).end(JSON.stringify(said[1]));
 }
 
 async function listen(server: ReturnType<typeof createServer>, ends: Ends): Promise<string> {

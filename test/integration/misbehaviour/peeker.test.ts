@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { longestTask } from '../../support/longest-task.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
-import type { SignedRequest } from '../../support/scripted-server.ts';
+import type { ScriptedServer, SignedRequest } from '../../support/scripted-server.ts';
 import { endings, House, LONGEST_TASK_MS, peekTarget, scriptedServer, WAIT } from './house.ts';
 
 const MOST_PEEKS = 20;
@@ -39,6 +39,13 @@ async function peeker() {
   return { bad, room };
 }
 
+/** The log names server, room and reason of what was refused. */
+function expectRefusals(bad: ScriptedServer, room: RoomBuilder): void {
+  const said = house.said(bad).filter((line) => line.room === room.roomId);
+  expect(said.length).toBeGreaterThan(0);
+  for (const { reason } of said) expect(reason).toEqual(expect.stringMatching(/./));
+}
+
 const peeksOf = async (server: string) => (await house.store.inboundPeeks.ofServer(server)).length;
 
 describe('a server that peeks us and asks for', () => {
@@ -61,6 +68,7 @@ describe('a server that peeks us and asks for', () => {
     expect(answers.filter((status) => status === 200)).toHaveLength(MOST_PEEKS);
     expect(await peeksOf(bad.serverName)).toBe(MOST_PEEKS);
     expect(longest).toBeLessThan(LONGEST_TASK_MS);
+    expectRefusals(bad, room);
     await house.neighbourGoesOn();
     expect(await house.as(await scriptedServer(), put(room.roomId))).toMatchObject({ status: 200 });
   });
@@ -131,6 +139,7 @@ describe('a server that peeks us and asks for', () => {
       expect(await house.as(bad, { method: 'DELETE', target })).toMatchObject({ status: 404 });
       expect(await house.as(bad, renewal)).toMatchObject({ status: 404 });
     }
+    expectRefusals(bad, room);
     expect(await peeksOf(bad.serverName)).toBe(1);
   });
 
@@ -173,6 +182,49 @@ describe('a server that peeks us and asks for', () => {
     const { status, body } = await house.as(bad, { method: 'GET', target });
     expect(status).toBe(200);
     expect(JSON.stringify(body.pdus)).toContain('after');
+  });
+
+  test.each<[string, number, string, (room: RoomBuilder) => void]>([
+    [
+      'a room that is closed',
+      403,
+      'M_FORBIDDEN',
+      (room) => room.state('m.room.history_visibility', '', { history_visibility: 'shared' }),
+    ],
+    [
+      'an encrypted room',
+      403,
+      'M_FORBIDDEN',
+      (room) => room.state('m.room.encryption', '', { algorithm: 'm.megolm.v1.aes-sha2' }),
+    ],
+    [
+      'a room whose ACL denies it',
+      403,
+      'M_FORBIDDEN',
+      (room) => room.state('m.room.server_acl', '', { allow: ['here.test'] }),
+    ],
+    [
+      'a room that nobody of ours is in',
+      404,
+      'M_NOT_FOUND',
+      (room) => house.homeserver.rooms.delete(room.roomId),
+    ],
+    [
+      'a room that is still partial',
+      503,
+      'M_UNKNOWN',
+      (room) => {
+        const known = house.homeserver.rooms.get(room.roomId);
+        if (known !== undefined) known.membership = 'partial';
+      },
+    ],
+  ])('%s ⇒ %i %s, named in the log', async (_, status, errcode, change) => {
+    const [bad, room] = [await scriptedServer(), ourRoom()];
+    change(room);
+    const answer = await house.as(bad, put(room.roomId));
+    expect([answer.status, answer.body.errcode]).toEqual([status, errcode]);
+    expectRefusals(bad, room);
+    expect(await peeksOf(bad.serverName)).toBe(0);
   });
 
   test('a peek in a body that trickles ⇒ 408 after a minute', async () => {
