@@ -13,6 +13,11 @@ import { type Authenticate, rawTarget, readSigned } from './signed-request.ts';
 
 /** The bodies are `{}`; what else is in them is ignored. */
 const MOST_BODY_BYTES = 65_536;
+/**
+ * Renewals and ends of one server, for each time that it may ask for a room: they cost the homeserver little, and a
+ * server that peeks a thousand rooms renews them all.
+ */
+const SMALL_PER_ROOM = 100;
 
 export interface PeekRoutesDeps {
   readonly inboundPeeks: Pick<InboundPeeks, 'put' | 'renew' | 'remove' | 'snapshotOnly'>;
@@ -28,18 +33,19 @@ export interface PeekRoutesDeps {
  * methods and paths go on to the next handler.
  */
 export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
-  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
+  const duration = deps.rate.perMs / 1000;
+  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration });
+  const small = new RateLimiterMemory({ points: deps.rate.count * SMALL_PER_ROOM, duration });
   const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
     let server: string | null = null;
     try {
       const request = await readSigned(req, MOST_BODY_BYTES, deps.clock);
-      const bodyOptional = action === 'remove' || action === 'snapshot';
-      if (request.content === undefined && !bodyOptional) {
+      if (request.content === undefined && action === 'put') {
         throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
       }
       server = await deps.authenticate(request);
       if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
-      if (action === 'put' || action === 'snapshot') await consume(limiter, server);
+      await consume(action === 'put' || action === 'snapshot' ? limiter : small, server);
       await answer(res, deps, action, server, path);
     } catch (error) {
       logRefusal(deps.logger, error, action, server, path);
@@ -106,6 +112,6 @@ async function consume(limiter: RateLimiterMemory, server: string): Promise<void
     await limiter.consume(server);
   } catch (error) {
     if (!(error instanceof RateLimiterRes)) throw error;
-    throw limitExceeded('Your server asks for rooms too often', Math.max(1, error.msBeforeNext));
+    throw limitExceeded('Your server asks too often', Math.max(1, error.msBeforeNext));
   }
 }

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { HomeserverApi, homeserverHttp } from '../../../src/homeserver/homeserver-api.ts';
+import { SelfFederation } from '../../../src/homeserver/self-federation.ts';
 import { createHomeserver } from '../../../src/homeserver/synapse-homeserver.ts';
 import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { type RoomVersionRules, roomVersion } from '../../../src/matrix/room-versions.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
+import type { HttpRequest } from '../../../src/platform/http-client.ts';
 import { enc, type MatrixClient, register } from '../../support/client.ts';
 import { pdusOf } from '../../support/pdu-list.ts';
 import { type ScriptedServer, startScriptedServer } from './scripted-server.ts';
@@ -90,11 +93,28 @@ it('extremities are found again when the local user who was asked about has left
   expect(eventIds).toHaveLength(1);
 });
 
-it('a burst of 150 self-signed reads is served whole under the default federation limits', async () => {
+it('30 self-signed reads in a burst, and 150, are never refused by the default federation limits', async () => {
+  const { http, close } = homeserverHttp(systemClock);
+  const statuses: number[] = [];
+  const counted = async (request: HttpRequest) => {
+    const answer = await http(request);
+    statuses.push(answer.status);
+    return answer;
+  };
+  const self = new SelfFederation({
+    api: new HomeserverApi(site.synapse.url, counted, systemClock),
+    serverName: site.synapse.serverName,
+    signingKey: site.homeserver.signingKey,
+    joinedLocalUser: async () => null,
+  });
   const roomId = await alice.createWorldReadableRoom();
   const eventId = await alice.sendText(roomId, 'asked for often');
-  const read = await Promise.all(Array.from({ length: 150 }, () => site.homeserver.event(eventId)));
-  expect(read.every((pdu) => pdu?.type === 'm.room.message')).toBe(true);
+  for (const burst of [30, 150]) {
+    const read = await Promise.all(Array.from({ length: burst }, () => self.event(eventId)));
+    expect(read.every((pdu) => pdu?.type === 'm.room.message')).toBe(true);
+    expect(statuses.splice(0)).toEqual(Array.from({ length: burst }, () => 200));
+  }
+  await close();
 });
 
 it('self-signed requests come back as they are, refusals too', async () => {

@@ -155,7 +155,7 @@ describe('peek endpoints', () => {
       .expect(200);
   });
 
-  test('a server that asks too often ⇒ 429 with retry_after_ms and Retry-After; renewals are not counted', async () => {
+  test('a server that asks too often ⇒ 429 with retry_after_ms and Retry-After; renewals are counted by themselves', async () => {
     const client = app();
     const auth = { Authorization: AUTHORIZATION };
     for (let i = 0; i < 5; i++) await client.put(PEEK).set(auth).send({}).expect(200);
@@ -165,6 +165,33 @@ describe('peek endpoints', () => {
     expect(Number(answer.headers['retry-after'])).toBe(Math.ceil(answer.body.retry_after_ms / 1000));
     await client.post(`${PEEK}/renew`).set(auth).send({}).expect(200);
     await client.delete(PEEK).set(auth).expect(200);
+  });
+
+  test('a hundred renewals and ends for each room that may be asked for, then 429; a renewal needs no body', async () => {
+    deps = { ...deps, rate: { count: 1, perMs: 60_000 } };
+    const client = app();
+    const auth = { Authorization: AUTHORIZATION };
+    for (let i = 0; i < 99; i++) await client.post(`${PEEK}/renew`).set(auth).expect(200);
+    await client.delete(PEEK).set(auth).expect(200);
+    await client.post(`${PEEK}/renew`).set(auth).expect(429);
+    await client.put(PEEK).set(auth).send({}).expect(200);
+  });
+
+  test('a refusal is logged with server, room and reason; without what was sent', async () => {
+    const lines: string[] = [];
+    deps = { ...deps, logger: pino({ level: 'info' }, { write: (line: string) => void lines.push(line) }) };
+    const refused = new MatrixError(403, 'M_FORBIDDEN', 'This room is encrypted');
+    deps = { ...deps, inboundPeeks: { ...deps.inboundPeeks, put: () => Promise.reject(refused) } };
+    await app().put(PEEK).set({ Authorization: AUTHORIZATION }).send({ secret: 'words' }).expect(403);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      action: 'put',
+      server: 'there.test',
+      room: '!r:here.test',
+      status: 403,
+      errcode: 'M_FORBIDDEN',
+      reason: 'This room is encrypted',
+    });
+    expect(lines.join('')).not.toContain('words');
   });
 
   test('what is no room ID ⇒ 404', async () => {
