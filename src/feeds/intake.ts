@@ -84,6 +84,11 @@ export class Intake {
     this.#unsettled.delete(roomId);
   }
 
+  async markIncomplete(roomId: string): Promise<void> {
+    this.missed(roomId);
+    await this.#deps.store.logs.setFeed(roomId, { needsCatchUp: true });
+  }
+
   /** Whether nothing but the current state of the room is in doubt. */
   isUnsettledOnly(roomId: string): boolean {
     return this.#unsettled.has(roomId);

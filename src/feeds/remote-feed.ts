@@ -146,10 +146,15 @@ export class RemoteFeed {
       }
       try {
         const ring = await gatherKeys(events, keys, clock, undefined, KEYS_OF_EVENTS_WITHIN_MS);
+        let isIncomplete = false;
         const verified = await verifyMany(events, { roomId, rules }, ring, (error) => {
+          isIncomplete ||= error.isForWantOfKey;
           noteDropped(this.#deps, roomId, origin, error.reason, 1, error.message);
         });
-        return await this.#intake.take(log, origin, rules, verified);
+        const outcomes = await this.#intake.take(log, origin, rules, verified);
+        // What could not be verified now is among the newest events when the room is asked for.
+        if (isIncomplete) await this.#intake.markIncomplete(roomId);
+        return outcomes;
       } catch (error) {
         this.#intake.missed(roomId);
         throw error;

@@ -19,9 +19,12 @@ export interface VerifiedEvent {
 export class EventRejected extends Error {
   override readonly name = 'EventRejected';
   readonly reason: 'shape' | 'room' | 'signature' | 'auth';
-  constructor(reason: EventRejected['reason'], message: string) {
+  /** A key could not be had: the event may be a good one all the same. */
+  readonly isForWantOfKey: boolean;
+  constructor(reason: EventRejected['reason'], message: string, isForWantOfKey = false) {
     super(message);
     this.reason = reason;
+    this.isForWantOfKey = isForWantOfKey;
   }
 }
 
@@ -54,8 +57,10 @@ export async function verifyEvent(
   // What only the part that is not used says excuses nobody from signing.
   const signers = new Set([...requiredSigners(pdu, room.rules), ...requiredSigners(used, room.rules)]);
   for (const server of signers) {
-    if (!(await isSignedBy(pdu, essential, server, room.rules, keys))) {
-      throw new EventRejected('signature', `no valid signature of ${server}`);
+    const signed = await signatureOf(pdu, essential, server, room.rules, keys);
+    if (signed !== 'valid') {
+      const why = signed === 'no key' ? 'no key for the signature' : 'no valid signature';
+      throw new EventRejected('signature', `${why} of ${server}`, signed === 'no key');
     }
   }
   return { eventId, pdu: used, redacted };
@@ -64,20 +69,22 @@ export async function verifyEvent(
 /** How many signatures of one server are tried: it has one key, or two while it changes them. */
 const MOST_SIGNATURES = 3;
 
-async function isSignedBy(
+async function signatureOf(
   pdu: Pdu,
   essential: string,
   server: string,
   rules: RoomVersionRules,
   keys: KeyRing,
-): Promise<boolean> {
+): Promise<'valid' | 'none' | 'no key'> {
+  let isKeyMissing = false;
   // In the first room versions the validity of a key does not count: as if the event were as old as can be.
   const at = rules.keysExpire ? Number(pdu.origin_server_ts) : 0;
   for (const keyId of signatureKeyIds(pdu, server)) {
     const key = await keys.publicKey(server, keyId, at, 'event');
-    if (key !== null && verifyPduSignature(pdu, rules, server, keyId, key, essential)) return true;
+    if (key === null) isKeyMissing = true;
+    else if (verifyPduSignature(pdu, rules, server, keyId, key, essential)) return 'valid';
   }
-  return false;
+  return isKeyMissing ? 'no key' : 'none';
 }
 
 function signatureKeyIds(pdu: JsonObject, server: string): string[] {

@@ -182,6 +182,20 @@ test('a slow key server holds the events of a room for ten seconds, those of oth
   expect((await since()).at(-1)).toBe('quick');
 });
 
+test('an event whose key is not to be had in time ⇒ the room is asked for again, and it is there then', async () => {
+  const { house, room, send, since } = await peeked('10', (builder) => builder.member(GUEST, 'join'));
+  const device = new TestDevice(house);
+  await device.sync();
+  house.keys.unknown.add(OTHER);
+  await send(room.message('unverified', GUEST));
+  expect(await since()).toEqual([]);
+  expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: true });
+  house.keys.unknown.delete(OTHER);
+  await house.sweeps.run();
+  expect(brief((await device.sync()).peek.get(room.roomId))?.timeline).toEqual(['unverified']);
+  expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: false });
+});
+
 test('a transaction of one room is stored in one step', async () => {
   const { house, room, send, since } = await peeked();
   const { logs } = house.store;
