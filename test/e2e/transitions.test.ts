@@ -134,4 +134,24 @@ forEachStore((store, { startPairOnStore }) => {
     expect([Object.keys(answer.rooms.peek), Object.keys(answer.rooms.leave)]).toEqual([[], []]);
     expect(await follower.client.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 403 });
   });
+
+  it('SIGKILL and restart: peeks resume or end cleanly: one room goes on, one that has closed is once in leave', async () => {
+    const [going, closing] = [await peekedFromB(), await peekedFromB()];
+    await pair.b.proxy.kill();
+    const meanwhile = await alice.sendText(going.roomId, 'meanwhile');
+    const shut = { history_visibility: 'joined' };
+    const last = await alice.sendState(closing.roomId, 'm.room.history_visibility', shut);
+    const secret = await alice.sendText(closing.roomId, 'for members');
+    await pair.b.proxy.restart();
+    await until('peeking is on', async () => (await pair.b.proxy.health()).status === 'ok');
+    // A call of B's ends A's pause before it sends again.
+    const other = await peekedFromB();
+    await going.follower.untilEvent(meanwhile, 60_000);
+    await closing.follower.untilEnded(60_000);
+    expect([going.follower.gaps, closing.follower.gaps]).toEqual([0, 0]);
+    expect(closing.follower.ids.slice(-1)).toEqual([last]);
+    expect(closing.follower.ids).not.toContain(secret);
+    expect((await closing.follower.step(0)).rooms.leave).toEqual({});
+    for (const { follower } of [going, other]) await follower.client.unpeek(follower.roomId);
+  });
 });
