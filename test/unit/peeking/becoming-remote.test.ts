@@ -13,10 +13,11 @@ async function movesOver(house: PeekingHouse, roomId: string): Promise<void> {
 }
 
 /** Alice peeks into a room that our homeserver is in, and has its first section. */
-async function peeked() {
+async function peeked(old = 0) {
   const house = await PeekingHouse.open();
   const room = house.resident(new RoomBuilder());
   room.member(OURS, 'join');
+  room.messages(old, 'old');
   room.state('m.room.topic', '', { topic: 'first' });
   const alice = new TestDevice(house);
   await house.peek(room.roomId);
@@ -83,6 +84,14 @@ describe('our homeserver’s last user', () => {
     expect(section?.state).toEqual(
       expect.arrayContaining(['topic=first', `member ${OURS}=leave`, 'create=', 'power_levels=']),
     );
+  });
+
+  test('leaves: state from before the log began is no news', async () => {
+    const { house, room, next, leave } = await peeked(80);
+    house.remoteRoom(room);
+    await leave();
+    await movesOver(house, room.roomId);
+    expect(await next()).toMatchObject({ limited: false, timeline: [`member ${OURS}=leave`] });
   });
 
   test('leaves, and more has been said than the other server gives: an honest gap', async () => {
