@@ -64,8 +64,9 @@ interface Received {
 /**
  * `PUT /_matrix/federation/v1/send/{txnId}`. A transaction that is nothing but the relay of rooms we peek into
  * is answered here, without the homeserver, which takes one transaction of a server at a time. Every other one
- * goes to the homeserver byte for byte; what it holds of peeked rooms is read beside that. One that does not
- * say its length, or is larger than any that we are sent, goes on unread: the homeserver judges it.
+ * goes to the homeserver byte for byte; what it holds of peeked rooms is read beside that. One that says that it
+ * is larger than any that we are sent goes on unread: the homeserver judges it. (In chunks it does not say so, and
+ * is refused where it becomes too large.)
  *
  * The transactions of one server are read in the order in which they came, whoever answers them, and those
  * that go to the homeserver go one after the other. Nothing is remembered of transaction IDs: a server may send
@@ -91,7 +92,7 @@ export class SendTap {
       await forwarder.forward(req, res);
       return;
     }
-    const announced = Number(req.headers['content-length'] ?? Number.NaN);
+    const announced = announcedBytes(req);
     const pushedOut = new AbortController();
     const held = this.#budget.take(claimed, announced, () => pushedOut.abort());
     if (held === null) {
@@ -252,7 +253,7 @@ export class SendTap {
     this.#deps.metrics.receivedTransactions.inc({ outcome: 'unread' });
     this.#warn(
       { server, bytes: Number.isNaN(bytes) ? null : bytes },
-      'a transaction went to the homeserver unread: it is too large, does not say its length, or too many are being read',
+      'a transaction went to the homeserver unread: it is too large, or too many are being read',
     );
   }
 
@@ -263,6 +264,12 @@ export class SendTap {
     this.#warnedAt = clock.now();
     logger.warn(fields, message);
   }
+}
+
+/** A body in chunks, as some reverse proxies send it, may become as long as any. NaN: there is none. */
+function announcedBytes(req: IncomingMessage): number {
+  if (req.headers['transfer-encoding'] !== undefined) return MOST_BODY_BYTES;
+  return Number(req.headers['content-length'] ?? Number.NaN);
 }
 
 /** Who the request says it is from; not to be believed before it is authenticated. */

@@ -1,13 +1,10 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { HomeserverDown } from '../../../src/homeserver/homeserver.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
-import type { KeyRing } from '../../../src/remote-servers/remote-servers.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, HOUR, PEER, type PeekingHouse } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
-import { type Forwarded, type SendOptions, TapHouse, transaction, WAIT } from './tap-house.ts';
+import { type Forwarded, type SendOptions, TapHouse, transaction } from './tap-house.ts';
 
 let tap: TapHouse;
 let house: PeekingHouse;
@@ -228,74 +225,4 @@ test('after the last peek through a server its transactions are not looked at', 
   await house.peeking.unpeek(ALICE, room.roomId);
   await send(transaction([room.message('x').pdu]));
   expect(forwarded).toHaveLength(1);
-});
-
-describe('a body that may not be held', () => {
-  const target = '/_matrix/federation/v1/send/held';
-  const authorization = `X-Matrix origin="${PEER}",destination="here.test",key="ed25519:a",sig="${'A'.repeat(86)}"`;
-
-  test('too large for a transaction ⇒ goes to the homeserver unread, whose answer stands', async () => {
-    const body = `"${'x'.repeat(4 * 1024 * 1024)}"`;
-    const response = await fetch(tap.origin + target, { method: 'PUT', headers: { authorization }, body });
-    expect(await response.json()).toEqual({ pdus: { by: 'homeserver' } });
-    expect(forwarded[0]?.body === body).toBe(true);
-  });
-
-  test('endless drip ⇒ 408 after a minute, and the connection is closed', async () => {
-    const socket = connect(Number(new URL(tap.origin).port), '127.0.0.1');
-    const received: Buffer[] = [];
-    socket.on('data', (chunk) => received.push(chunk));
-    socket.write(
-      `PUT ${target} HTTP/1.1\r\nHost: here.test\r\nAuthorization: ${authorization}\r\nContent-Length: 100\r\n\r\n{`,
-    );
-    await vi.waitFor(() => expect(house.clock.pending).toBeGreaterThan(0), WAIT);
-    await house.clock.advance(60_000);
-    await once(socket, 'close');
-    const answer = Buffer.concat(received).toString();
-    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
-    expect(answer).toContain('M_UNKNOWN');
-    expect(forwarded).toEqual([]);
-  });
-
-  test('trickling under a server’s name, as much as may be held ⇒ keeps that server from nothing', async () => {
-    const bodies = Array.from({ length: 6 }, (_, i) => {
-      const socket = connect(Number(new URL(tap.origin).port), '127.0.0.1');
-      socket.write(
-        `PUT ${target}${i} HTTP/1.1\r\nHost: here.test\r\nAuthorization: ${authorization}\r\nContent-Length: 4000000\r\n\r\n{`,
-      );
-      return socket;
-    });
-    await vi.waitFor(() => expect(house.clock.pending).toBeGreaterThanOrEqual(4), WAIT);
-    for (let i = 0; i < 5; i++) {
-      expect(
-        await send(transaction([room.message(`small ${i}`).pdu, ...Array(20).fill('x'.repeat(50_000))])),
-      ).toMatchObject({
-        status: 200,
-      });
-    }
-    expect((await tap.log()).slice(-5)).toEqual([0, 1, 2, 3, 4].map((i) => `small ${i}`));
-    expect(forwarded).toEqual([]);
-    for (const socket of bodies) socket.destroy();
-  });
-
-  test('under a server’s name, signed by a key that is looked up for long ⇒ likewise, and told to come again', async () => {
-    const { publicKey } = house.keys;
-    const slow: KeyRing['publicKey'] = (server, keyId, _at, _use, signal) =>
-      keyId === 'ed25519:a'
-        ? new Promise((resolve) => signal?.addEventListener('abort', () => resolve(null), { once: true }))
-        : publicKey.call(house.keys, server, keyId);
-    Object.assign(house.keys, { publicKey: slow });
-    const body = JSON.stringify({ pdus: [], padding: 'x'.repeat(4_000_000) });
-    const claimed = Array.from({ length: 5 }, (_, i) =>
-      fetch(`${tap.origin}${target}${i}`, { method: 'PUT', headers: { authorization }, body }).catch(
-        () => null,
-      ),
-    );
-    expect((await Promise.race(claimed))?.status).toBe(429);
-    expect(await send(transaction([room.message('small').pdu, 'x'.repeat(1_000_000)]))).toMatchObject({
-      status: 200,
-    });
-    expect((await tap.log()).at(-1)).toBe('small');
-    expect(forwarded).toEqual([]);
-  });
 });
