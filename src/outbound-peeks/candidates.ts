@@ -8,6 +8,8 @@ export interface Failure {
   readonly server: string;
   readonly kind: 'forbidden' | 'not-found' | 'failed';
   readonly reason: string;
+  /** The server is there and talks, whatever it said. */
+  readonly answered: boolean;
 }
 
 /** How many servers are tried for one peek, of those that were named. */
@@ -46,7 +48,8 @@ export class NobodyLetsUs extends MatrixError {
 /** Why a server could not be peeked through, from what its attempt failed with. */
 export function failureOf(server: string, error: unknown): Failure {
   if (!(error instanceof PeekAnswerUnusable)) return classifyRefusal(server, error);
-  return { server, kind: error.kind === 'forbidden' ? 'forbidden' : 'failed', reason: error.message };
+  const kind = error.kind === 'forbidden' ? 'forbidden' : 'failed';
+  return { server, kind, reason: error.message, answered: true };
 }
 
 /** Whether a refusal says that the server does not know the endpoint: MSC2444 is not there. */
@@ -60,13 +63,15 @@ export function isUnrecognized(error: unknown): boolean {
 function classifyRefusal(server: string, error: unknown): Failure {
   const reason = (error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON);
   if (error instanceof RemoteRefusal) {
-    if (error.status === 403) return { server, kind: 'forbidden', reason };
-    if (error.errcode === 'M_NOT_FOUND') return { server, kind: 'not-found', reason };
+    const answered = error.status < 500;
+    if (error.status === 403) return { server, kind: 'forbidden', reason, answered };
+    if (error.errcode === 'M_NOT_FOUND') return { server, kind: 'not-found', reason, answered };
     if (isUnrecognized(error) || error.status === 404) {
-      return { server, kind: 'failed', reason: 'it cannot be peeked' };
+      return { server, kind: 'failed', reason: 'it cannot be peeked', answered };
     }
+    return { server, kind: 'failed', reason, answered };
   }
-  return { server, kind: 'failed', reason };
+  return { server, kind: 'failed', reason, answered: false };
 }
 
 /** What the client is told when every candidate failed: any 403 wins, then any "not found". */

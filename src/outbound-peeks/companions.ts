@@ -40,6 +40,11 @@ export class Companions {
     this.#parts = parts;
   }
 
+  /** Whether a room with these peeks lacks a server. */
+  isMissing(peeks: readonly OutboundPeek[]): boolean {
+    return peeks.filter(({ phase }) => phase === 'live').length < this.#deps.serversPerRoom;
+  }
+
   /** Sees to it that the room has as many servers as it should. */
   async complete(roomId: string, now: number, servers: () => Promise<string[]>): Promise<void> {
     const { store, serversPerRoom } = this.#deps;
@@ -49,20 +54,24 @@ export class Companions {
     if (live.length === 0 || live.length >= serversPerRoom) return;
     const candidates = await servers();
     const others = candidates.filter((server) => !live.includes(server));
-    if (others.length > 0 && (await this.#ask(roomId, others, null, candidates))) {
+    if (others.length > 0 && (await this.#ask(roomId, others, null, candidates)) === null) {
       this.#patience.succeeded(roomId);
     } else this.#patience.failed(roomId, now);
   }
 
-  /** Asks the companion for the whole room again, and compares. */
-  async renew(peek: OutboundPeek, now: number): Promise<void> {
+  /** Asks the companion for the whole room again, and compares. `refused`: its server does not let us any more. */
+  async renew(peek: OutboundPeek, now: number): Promise<'kept' | 'refused'> {
     const { store } = this.#deps;
     const { roomId, server, peekId } = peek;
-    if (!this.#patience.mayTry(roomId, now)) return;
-    if (await this.#ask(roomId, [server], peek, peek.candidates)) return;
-    this.#parts.standing.failed(server, now);
+    if (!this.#patience.mayTry(roomId, now)) return 'kept';
+    const failed = await this.#ask(roomId, [server], peek, peek.candidates);
+    if (failed === null) return 'kept';
     const again = this.#patience.failed(roomId, now);
+    const said = failed instanceof NobodyLetsUs ? failed.by(server) : undefined;
+    if (said?.kind === 'forbidden' || said?.kind === 'not-found') return 'refused';
+    if (said?.answered === false) this.#parts.standing.failed(server, now);
     await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
+    return 'kept';
   }
 
   /** Forgets all rooms but these. */
@@ -70,26 +79,27 @@ export class Companions {
     this.#patience.prune(roomIds);
   }
 
+  /** Returns why none of them could be asked; null when one was. */
   async #ask(
     roomId: string,
     servers: readonly string[],
     held: OutboundPeek | null,
     candidates: readonly string[],
-  ): Promise<boolean> {
+  ): Promise<Error | null> {
     const { feed, logger } = this.#deps;
     try {
       const { server, answer } = await this.#parts.subscriber.obtain(roomId, servers, held, candidates);
       await this.#compare(roomId, server, answer).finally(() => answer.rest?.end());
       const events = answer.recent.map(({ pdu }) => pdu);
       await feed.ingest(roomId, server, events);
-      return true;
+      return null;
     } catch (error) {
       if (!(error instanceof NobodyLetsUs || error instanceof PeekAnswerUnusable)) throw error;
       logger.info(
         { room: roomId, reason: error.message },
         'the room has no second server to be peeked through just now',
       );
-      return false;
+      return error;
     }
   }
 

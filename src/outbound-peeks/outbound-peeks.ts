@@ -211,11 +211,14 @@ export class OutboundPeeks {
       if (at + EXPIRED_PAUSE_MS <= now) this.#expiredAt.delete(roomId);
     }
     const peeks = await store.outboundPeeks.all();
-    const rooms = new Set(peeks.map(({ roomId }) => roomId));
-    this.#upkeep.prune(rooms);
+    const rooms = Map.groupBy(peeks, ({ roomId }) => roomId);
+    this.#upkeep.prune(new Set(rooms.keys()));
     const live = peeks.filter(({ phase }) => phase === 'live');
     const toAsk = this.#standing.toAsk(live, (server) => remote.availableIn(server) > 0, now);
+    const logs = new Map((await store.logs.all()).map((log) => [log.roomId, log]));
     const tended = [...rooms]
+      .filter(([roomId, held]) => this.#upkeep.isDue(held, logs.get(roomId), now, toAsk))
+      .map(([roomId]) => roomId)
       .filter((roomId) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
       .filter((roomId) => !this.#deps.feed.isCompleting(roomId))
       .map((roomId) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now, toAsk)));

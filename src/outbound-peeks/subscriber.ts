@@ -2,6 +2,7 @@ import { type PeekAnswer, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
 import type { Asked, AskRoom } from './ask-room.ts';
 import { combinedRefusal, type Failure, failureOf, MOST_CANDIDATES } from './candidates.ts';
@@ -78,11 +79,18 @@ export class Subscriber {
   ) {
     const { rooms, through, standing, endings } = this.#parts;
     const peekIds = new Map<string, string>();
+    let isBusy = false;
     const ask = async (server: string, signal: AbortSignal): Promise<Asked> => {
       const again = server === held?.server ? held : null;
+      if (isBusy) throw new AskedLately('not asked, since the present server only asks for patience');
       if (again === null) this.#recent.check(server, roomId);
       through.asked(roomId, server);
-      return rooms.ask(roomId, server, again, signal, (peekId) => peekIds.set(server, peekId));
+      try {
+        return await rooms.ask(roomId, server, again, signal, (peekId) => peekIds.set(server, peekId));
+      } catch (error) {
+        isBusy ||= again !== null && error instanceof RemoteRefusal && error.status === 429;
+        throw error;
+      }
     };
     const times = { clock: this.#deps.clock, nextAfterMs: SLOW_MS, withinMs: WITHIN_MS };
     const { winner: first, failures, losers } = await firstAcceptable(servers, ask, times);

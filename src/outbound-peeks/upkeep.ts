@@ -5,9 +5,9 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
-import type { MemberServers } from '../rooms/member-servers.ts';
+
 import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
-import { NobodyLetsUs, orderedCandidates } from './candidates.ts';
+import { NobodyLetsUs } from './candidates.ts';
 import type { Companions } from './companions.ts';
 import type { Endings } from './endings.ts';
 import { Patience } from './patience.ts';
@@ -16,11 +16,10 @@ import type { PeekedThrough } from './peeked-through.ts';
 import { isSilent, renewAt } from './renewal.ts';
 import type { Standing } from './standing.ts';
 import type { Subscriber } from './subscriber.ts';
+import { WhomToAsk, type WhomToAskDeps } from './whom-to-ask.ts';
 
 /** A peek is stored shortly before its log is. Without one after this time it is left from a crash. */
 const LOG_WITHIN_MS = 60_000;
-/** Servers of the room's members that are tried after those that were named. */
-const MOST_MEMBER_SERVERS = 10;
 /** A room that needs its state again and again is asked for so often … */
 const CATCH_UP_EVERY_MS = 60_000;
 /** … and where the whole of it takes long, so many times as seldom as it takes. */
@@ -28,14 +27,12 @@ const CATCH_UP_SHARE = 20;
 /** A server that asks for patience gets no more than this. */
 const LONGEST_WAIT_MS = 10 * 60_000;
 
-export interface UpkeepDeps {
+export interface UpkeepDeps extends WhomToAskDeps {
   readonly store: Store;
   readonly feed: RemoteFeed;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
-  readonly serverName: string;
-  readonly memberServers: MemberServers;
 }
 
 interface Parts {
@@ -55,10 +52,34 @@ export class Upkeep {
   readonly #parts: Parts;
   /** By room: when it may be asked for as a whole again because it needs to catch up. */
   readonly #pace = new Patience();
+  readonly #whom: WhomToAsk;
 
   constructor(deps: UpkeepDeps, parts: Parts) {
     this.#deps = deps;
     this.#parts = parts;
+    this.#whom = new WhomToAsk(deps, parts.standing);
+  }
+
+  /** Whether a room needs anything at `now`: so that quiet ones cost a sweep nothing more. */
+  isDue(
+    peeks: readonly OutboundPeek[],
+    log: RoomLog | undefined,
+    now: number,
+    toAsk: ReadonlySet<string>,
+  ): boolean {
+    const { standing, companions } = this.#parts;
+    if (log === undefined || (log.feed === 'remote' && log.needsCatchUp)) return true;
+    return (
+      companions.isMissing(peeks) ||
+      peeks.some(
+        (peek) =>
+          peek.phase === 'ending' ||
+          peek.renewAt <= now ||
+          isSilent(peek, now) ||
+          toAsk.has(peek.peekId) ||
+          standing.isLost(peek.server),
+      )
+    );
   }
 
   /**
@@ -94,9 +115,9 @@ export class Upkeep {
     ) {
       return this.#catchUp(first);
     }
-    for (const peek of live) await this.#keepUp(peek, log, now, toAsk.has(peek.peekId));
+    for (const peek of live) await this.#keepUp(peek, live, log, now, toAsk.has(peek.peekId));
     if (log.feed === 'remote' && log.closed === null) {
-      await companions.complete(roomId, now, () => this.#servers(first));
+      await companions.complete(roomId, now, () => this.#whom.servers(first));
     }
   }
 
@@ -121,15 +142,23 @@ export class Upkeep {
     this.#pace.rest(peek.roomId, now + Math.max(CATCH_UP_EVERY_MS, CATCH_UP_SHARE * (now - began)));
   }
 
-  async #keepUp(peek: OutboundPeek, log: RoomLog, now: number, ask: boolean): Promise<void> {
-    const { standing, patience, companions } = this.#parts;
+  async #keepUp(
+    peek: OutboundPeek,
+    live: readonly OutboundPeek[],
+    log: RoomLog,
+    now: number,
+    ask: boolean,
+  ): Promise<void> {
+    const { standing, patience } = this.#parts;
     const { roomId, server } = peek;
-    const others = await this.#others(peek);
+    const others = live.filter((other) => other !== peek);
     const lost = standing.isLost(server);
     const due = peek.renewAt <= now;
     const stale = isSilent(peek, now) || (due && peek.how !== 'put');
     if (isCompanion(peek, others)) {
-      if (due || stale) return companions.renew(peek, now);
+      if (due || stale) await this.#renewCompanion(peek, now);
+      else if (ask) await this.#renew(peek, now, false);
+      return;
     } else if ((lost || stale) && log.feed === 'remote') {
       if (patience.mayTry(roomId, now)) await this.#putAgain(peek);
       return;
@@ -139,8 +168,12 @@ export class Upkeep {
 
   /** Its server says that the peek has ended there. */
   async expired(peek: OutboundPeek): Promise<void> {
-    if (!isCompanion(peek, await this.#others(peek))) return this.#putAgain(peek);
-    await this.#parts.companions.renew(peek, this.#deps.clock.now());
+    if (!isCompanion(peek, await this.#whom.others(peek))) return this.#putAgain(peek);
+    await this.#renewCompanion(peek, this.#deps.clock.now());
+  }
+
+  async #renewCompanion(peek: OutboundPeek, now: number): Promise<void> {
+    if ((await this.#parts.companions.renew(peek, now)) === 'refused') await this.letGo(peek);
   }
 
   /** The `DELETE` is sent at once, and nobody waits for it. */
@@ -176,7 +209,7 @@ export class Upkeep {
         'a peek could not be renewed; it is tried again, and then through another server',
       );
       if (!due) return;
-      if (!limited && (await this.#servers(peek)).some((other) => other !== server))
+      if (!limited && (await this.#whom.servers(peek)).some((other) => other !== server))
         return this.#putAgain(peek);
       const again = limited ? now + waitOf(error) : patience.failed(roomId, now);
       await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
@@ -193,7 +226,7 @@ export class Upkeep {
 
   /** The server of this peek has left the room: another one takes its place, or is there already. */
   async serverLeft(peek: OutboundPeek): Promise<void> {
-    if ((await this.#others(peek)).length > 0) await this.letGo(peek);
+    if ((await this.#whom.others(peek)).length > 0) await this.letGo(peek);
     else await this.#putAgain(peek, true);
   }
 
@@ -217,11 +250,11 @@ export class Upkeep {
     const { subscriber, standing, patience } = this.#parts;
     const { roomId, server, peekId } = peek;
     try {
-      const servers = (await this.#servers(peek)).filter((one) => !elsewhere || one !== server);
+      const servers = (await this.#whom.servers(peek)).filter((one) => !elsewhere || one !== server);
       await subscriber.subscribe(roomId, servers, peek);
       patience.succeeded(roomId);
       const held = await store.outboundPeeks.ofRoom(roomId);
-      if (held.some((one) => one.peekId === peekId && one.phase === 'ending')) {
+      if (!held.some((one) => one.server === server && one.phase === 'live')) {
         metrics.failovers.inc({ outcome: 'moved' });
       }
     } catch (error) {
@@ -229,9 +262,9 @@ export class Upkeep {
       if (!(error instanceof NobodyLetsUs)) throw error;
       const said = error.by(server);
       if (said?.kind === 'forbidden') {
-        return (await this.#others(peek)).length > 0 ? this.letGo(peek) : this.#shutOut(peek);
+        return (await this.#whom.others(peek)).length > 0 ? this.letGo(peek) : this.#shutOut(peek);
       }
-      if (said?.kind === 'failed') standing.failed(server, clock.now());
+      if (said?.answered === false) standing.failed(server, clock.now());
       metrics.failovers.inc({ outcome: 'nobody' });
       const again = patience.failed(roomId, clock.now());
       await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
@@ -247,28 +280,6 @@ export class Upkeep {
     this.#parts.patience.prune(roomIds);
     this.#pace.prune(roomIds);
     this.#parts.companions.prune(roomIds);
-  }
-
-  /**
-   * Whom to ask: the peek's own server, first, or when it is lost last; then who was named, then the servers of
-   * the room's members. None that the room is peeked through already.
-   */
-  async #servers(peek: OutboundPeek): Promise<string[]> {
-    const { memberServers, serverName } = this.#deps;
-    const { roomId, server, candidates } = peek;
-    const named = orderedCandidates(roomId, [server, ...candidates], serverName);
-    const members = await memberServers.of(roomId, MOST_MEMBER_SERVERS + named.length);
-    const further = members.filter((one) => !named.includes(one)).slice(0, MOST_MEMBER_SERVERS);
-    const taken = new Set((await this.#others(peek)).map((other) => other.server));
-    const servers = [...named, ...further].filter((one) => !taken.has(one));
-    if (!this.#parts.standing.isLost(server)) return servers;
-    return [...servers.filter((one) => one !== server), server];
-  }
-
-  /** The other live peeks on the room. */
-  async #others({ roomId, peekId }: OutboundPeek): Promise<OutboundPeek[]> {
-    const peeks = await this.#deps.store.outboundPeeks.ofRoom(roomId);
-    return peeks.filter((peek) => peek.phase === 'live' && peek.peekId !== peekId);
   }
 }
 

@@ -277,6 +277,25 @@ describe('a room that needs to catch up again and again', () => {
   });
 });
 
+test('quiet rooms cost a sweep no look at each of them', async () => {
+  const { house } = await peekedRoom();
+  for (let i = 0; i < 20; i++)
+    await house.peek(house.remoteRoom(new RoomBuilder('10', PEER, `r${i}`)).roomId);
+  let looks = 0;
+  const { outboundPeeks, logs } = house.store;
+  const [ofRoom, get] = [outboundPeeks.ofRoom.bind(outboundPeeks), logs.get.bind(logs)];
+  outboundPeeks.ofRoom = (roomId) => {
+    looks++;
+    return ofRoom(roomId);
+  };
+  logs.get = (roomId) => {
+    looks++;
+    return get(roomId);
+  };
+  await house.outbound.sweep(house.clock.now());
+  expect(looks).toBe(0);
+});
+
 describe('silence', () => {
   test('of a room for as long as a renewal takes ⇒ the whole room is asked for again, and what was lost is there', async () => {
     const { house, room } = await peekedRoom();
@@ -316,6 +335,16 @@ describe('a renewal that is refused', () => {
     await house.store.outboundPeeks.update(room.roomId, peekId, { heardAt: renewAt });
     await house.outbound.sweep(renewAt);
     expect(await through(house, room)).toEqual([OTHER]);
+  });
+
+  test('429 to every PUT, of a server that is asked for many rooms at once, is no reason to leave it', async () => {
+    const { house, room } = await peekedRoom([], [PEER, OTHER]);
+    house.remoteRoom(room, OTHER);
+    house.remote.refuse(PEER, 'PUT', '/peek/', 429, 'M_LIMIT_EXCEEDED');
+    await pass(house, 50 * MINUTE);
+    expect(house.remote.sent('PUT').length).toBeGreaterThan(2);
+    expect(house.outbound.failing).toBe(0);
+    expect(await through(house, room)).toEqual([PEER]);
   });
 
   test('429 ⇒ tried again when it says, ten minutes at most, and nobody else is asked', async () => {

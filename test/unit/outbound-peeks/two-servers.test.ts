@@ -109,6 +109,17 @@ test('the last device goes ⇒ a DELETE to each, and nothing is left', async () 
   expect(await house.store.outboundPeeks.all()).toEqual([]);
 });
 
+test('the second lets us no more ⇒ it is let go, and another takes its place', async () => {
+  const { house, room } = await peekedRoom(['@a:third.test'], [PEER, OTHER], { serversPerRoom: 2 });
+  house.remoteRoom(room, OTHER);
+  await pass(house, 15_000);
+  for (const method of ['PUT', 'POST']) house.remote.refuse(OTHER, method, '/peek/', 403, 'M_FORBIDDEN');
+  house.remoteRoom(room, 'third.test');
+  await pass(house, 50 * MINUTE);
+  expect(await through(house, room)).toEqual([PEER, 'third.test']);
+  expect(await house.log(room.roomId)).toMatchObject({ closed: null });
+});
+
 test('after a restart both are known, and neither is asked anew', async () => {
   const { house, room } = await two();
   const again = await PeekingHouse.on(house.store, house.clock, { serversPerRoom: 2 });
