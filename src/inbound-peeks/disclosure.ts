@@ -7,6 +7,7 @@ import { roomVersion } from '../matrix/room-versions.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry, RoomLogStore } from '../store/store.ts';
 import { toTarget } from './read-request.ts';
+import { ReplacedState } from './replaced-state.ts';
 
 /** Event IDs remembered over all rooms as part of a state that peekers may read. */
 const MOST_IDS = 500_000;
@@ -33,6 +34,7 @@ const AUTH_TYPES: ReadonlySet<string> = new Set([
 export class Disclosure {
   readonly #homeserver: Homeserver;
   readonly #logs: RoomLogStore;
+  readonly #replaced: ReplacedState;
   /** By room: the state and auth chain at extremities seen, and what was answered to state requests. */
   readonly #known = new LRUCache<string, Set<string>>({
     maxSize: MOST_IDS,
@@ -45,6 +47,7 @@ export class Disclosure {
   constructor(homeserver: Homeserver, logs: RoomLogStore) {
     this.#homeserver = homeserver;
     this.#logs = logs;
+    this.#replaced = new ReplacedState(logs);
   }
 
   /** Whether it was world-readable when it was sent. What devices are shown of a room's log was. */
@@ -106,8 +109,10 @@ export class Disclosure {
   ): Promise<boolean> {
     const isKnown = () => this.#known.get(roomId)?.has(eventId) === true;
     if (isKnown() || (await this.wasVisible(roomId, eventId))) return true;
+    if (stateKeyOf(pdu) === null) return false;
+    if (await this.#replaced.has(roomId, eventId)) return true;
     if (await this.#isCurrentState(roomId, eventId, pdu)) return true;
-    if (stateKeyOf(pdu) === null || !AUTH_TYPES.has(String(pdu.type))) return false;
+    if (!AUTH_TYPES.has(String(pdu.type))) return false;
     await readAuthChain();
     return isKnown();
   }

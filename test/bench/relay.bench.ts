@@ -17,6 +17,8 @@ const ROUNDS = 5;
 const EVENTS = { 1: 120, 10: 40, 100: 10 } as const;
 const SYNAPSE_EVENTS = { 0: 80, 1: 80, 10: 40, 100: 10 } as const;
 const IDLE = 5000;
+/** What Synapse spends in two seconds in which nothing is to be done, at most. */
+const QUIET_MS = 100;
 /** `/proc/PID/stat` counts in these. */
 const TICK_MS = 10;
 
@@ -135,6 +137,7 @@ async function synapseRates(servers: Child, ports: readonly number[]): Promise<M
       const at = { join: roomId, at: synapse.url, as: synapse.serverName };
       await servers.ask({ ...at, ports: ports.slice(0, count) });
       await say(roomId, count, 5);
+      await untilQuiet(synapse.pid);
       const spent = await say(roomId, count, SYNAPSE_EVENTS[count]);
       rates.set(count, (SYNAPSE_EVENTS[count] * count * 1000) / (spent - none * SYNAPSE_EVENTS[count]));
     }
@@ -142,6 +145,14 @@ async function synapseRates(servers: Child, ports: readonly number[]): Promise<M
   } finally {
     await synapse.stop();
     rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Each join was told to all who had joined before. */
+async function untilQuiet(pid: number): Promise<void> {
+  for (let before = cpuOf(pid); ; before = cpuOf(pid)) {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    if (cpuOf(pid) - before < QUIET_MS) return;
   }
 }
 

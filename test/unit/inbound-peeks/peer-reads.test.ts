@@ -115,6 +115,27 @@ describe('event', () => {
     }
   });
 
+  test('state that a world-readable event replaced was in the state before it, and goes out whole', async () => {
+    const topic = { type: 'm.room.topic', state_key: '' };
+    const [oldest, old, hidden] = ['oldest', 'old', 'hidden'].map((body) => event(body, false, topic));
+    const replaces = [oldest?.id ?? '', old?.id ?? '', hidden?.id ?? ''];
+    const entries = replaces.map((id, n) =>
+      newEntry({ eventId: `$replacing${n}`, pdu: { ...topic, content: {} }, replaces: id }, 0, {
+        shown: n !== 2,
+        applied: true,
+      }),
+    );
+    await house.store.logs.append(ROOM, { entries });
+    for (const [{ id, pdu }, content] of [
+      [oldest, { body: 'oldest' }],
+      [old, { body: 'old' }],
+      [hidden, {}],
+    ] as [{ id: string; pdu: JsonObject }, JsonObject][]) {
+      const path = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+      expect(contents((await serve('GET', path))?.pdus)).toEqual([content]);
+    }
+  });
+
   test('the auth chain of the present state goes out whole', async () => {
     const old = event('x', false, {
       type: 'm.room.power_levels',
