@@ -122,6 +122,7 @@ describe('slow servers', () => {
     const { house, peek } = await live();
     house.remote.on(PEER, 'PUT', '/peek/', never);
     const expired = house.outbound.expired(PEER, [peek]);
+    await house.settle();
     await house.settle(45_000);
     await expired;
     expect(house.remote.sent('DELETE')).toEqual([]);
