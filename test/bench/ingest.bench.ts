@@ -1,7 +1,7 @@
 import { Child } from './child.ts';
 import { type BenchResult, median, printTable, row } from './harness.ts';
-import type { Received } from './receiver-process.ts';
 import type { Relay, Relayed } from './lender-process.ts';
+import type { Received } from './receiver-process.ts';
 
 const RELAY = new URL('./lender-process.ts', import.meta.url);
 const RECEIVER = new URL('./receiver-process.ts', import.meta.url);

@@ -25,15 +25,14 @@ export const SERVER_NAME = 'bench.test';
 export type PeekingSide = Awaited<ReturnType<typeof createPeekingSide>>;
 
 /**
- * What peeks into rooms of other servers, as the proxy builds it: the network, the keys, the workers, a file of
- * SQLite. The homeserver is in no room, and its notary knows the test key of every server.
+ * What peeks into rooms of other servers, as the proxy builds it: the network, the keys, the workers, by default a
+ * file of SQLite. The homeserver is in no room, and its notary knows the test key of every server.
  */
-export async function createPeekingSide() {
+export async function createPeekingSide(dataDir = mkdtempSync(join(tmpdir(), 'peek-bench-'))) {
   const clock = systemClock;
   const random = systemRandom;
   const logger = createLogger('silent');
   const metrics = createMetrics();
-  const dataDir = mkdtempSync(join(tmpdir(), 'peek-bench-'));
   const store = await openStore({ redisUrl: null, dataDir, clock, logger });
   const homeserver = {
     ownKeys: async () => ({}),
@@ -48,7 +47,12 @@ export async function createPeekingSide() {
     PEEK_FEDERATION_CA_PATH: (await testCertificates()).ca,
   });
   const signingKey = signingKeyFromSeed('ed25519:bench', random.bytes(32));
-  const { remote, keys, domains } = createRemoteServers(config, {
+  const {
+    remote,
+    keys,
+    domains,
+    close: closeRemote,
+  } = createRemoteServers(config, {
     homeserver,
     signingKey,
     clock,
@@ -63,7 +67,11 @@ export async function createPeekingSide() {
   const devicePeeks = new DevicePeeks(store, clock, { perDevice: 50, expireAfterMs: 1e9 });
   await devicePeeks.start();
   await outbound.start();
-  return { ...common, domains, feed, outbound, devicePeeks };
+  const close = async () => {
+    await Promise.all([workers.close(), closeRemote()]);
+    await store.close();
+  };
+  return { ...common, domains, feed, outbound, devicePeeks, close };
 }
 
 /** The notary is warm: the keys of these servers are known. */
