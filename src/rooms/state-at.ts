@@ -1,6 +1,7 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
+import { takeTurns } from '../platform/turns.ts';
 import type { LogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { pduOf, stateSlot } from './log-entries.ts';
 
@@ -62,7 +63,9 @@ export class StateAt {
 
   async #replicaState(log: RoomLog, now: number) {
     const state = new Map<string, JsonObject>();
+    const turn = takeTurns();
     for (const stored of await this.#store.replicas.state(log.roomId)) {
+      await turn();
       const slot = stateSlot(stored.type, stored.stateKey ?? '');
       state.set(slot, toClientEvent(pduOf(stored), stored.eventId, { now }));
     }
