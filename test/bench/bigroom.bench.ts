@@ -1,6 +1,7 @@
 import { Child } from './child.ts';
 import { type BenchResult, median, printTable, row } from './harness.ts';
 import type { Peeked } from './peeker-process.ts';
+import type { Alone } from './rivals/verify-process.ts';
 
 const PEER = new URL('./room-peer-process.ts', import.meta.url);
 const PEEKER = new URL('./peeker-process.ts', import.meta.url);
@@ -23,15 +24,17 @@ interface Lent {
 export async function run(): Promise<BenchResult> {
   const peer = await Child.start(PEER, [String(MEMBERS)]);
   const peeks: Peeked[] = [];
-  const alone: number[] = [];
+  const rivals: Alone[] = [];
   try {
     const { roomId, bytes, file } = await peer.ask<Lent>('room');
     const server = `localhost:${peer.port}`;
     for (let round = 0; round < ROUNDS; round++) {
       peeks.push(await once<Peeked>(PEEKER, { roomId, server }));
-      alone.push(await once<number>(VERIFY, { file }));
+      rivals.push(await once<Alone>(VERIFY, { file }));
     }
     const of = (figure: keyof Peeked) => peeks.map((peeked) => peeked[figure]);
+    const alone = rivals.map(({ wall }) => wall);
+    const cpuRatios = peeks.map(({ cpu }, round) => cpu / (rivals[round]?.cpu ?? Number.NaN));
     const ratios = of('whole').map((whole, round) => whole / (alone[round] ?? Number.NaN));
     const inSeconds = of('readable').map((ms) => ms / 1000);
     printTable(`first peek, ${of('events')[0]} state events, ${(bytes / 1024 / 1024).toFixed(1)} MiB`, [
@@ -40,6 +43,7 @@ export async function run(): Promise<BenchResult> {
       row('all verified and stored, ms', of('whole'), 0),
       row('hash and verify alone, two threads, ms', alone, 0),
       row('all : alone', ratios, 3),
+      row('all : alone, CPU time', cpuRatios, 3),
       row('longest stall of the event loop, ms', of('stall'), 1),
       row('most computed in one go, CPU ms', of('work'), 1),
     ]);
@@ -48,6 +52,7 @@ export async function run(): Promise<BenchResult> {
       ratios: {
         readable_s: median(inSeconds),
         all_vs_verify_alone: median(ratios),
+        all_vs_verify_alone_cpu: median(cpuRatios),
         longest_work_ms: Math.max(...of('work')),
         longest_stall_ms: Math.max(...of('stall')),
       },

@@ -15,6 +15,8 @@ export interface Peeked {
   /** Until all of the room was verified and stored. */
   readonly whole: number;
   readonly events: number;
+  /** CPU time of the process, workers too, until all was verified and stored. */
+  readonly cpu: number;
   /** The longest stall of the event loop, and the most that was computed here in one go. */
   readonly stall: number;
   readonly work: number;
@@ -30,6 +32,7 @@ async function peek(roomId: string, server: string): Promise<Peeked> {
   await warmKeys(side, [server, ...MEMBER_SERVERS]);
   const device = { userId: '@who:bench.test', deviceId: 'PHONE' };
   const watch = new LoopWatch();
+  const cpuBefore = process.cpuUsage();
   const began = performance.now();
   await outbound.subscribe(roomId, [server]);
   await devicePeeks.begin(device, roomId);
@@ -41,9 +44,10 @@ async function peek(roomId: string, server: string): Promise<Peeked> {
   const readable = performance.now() - began;
   while (feed.isCompleting(roomId)) await new Promise((resolve) => setTimeout(resolve, 5));
   const whole = performance.now() - began;
+  const { user, system } = process.cpuUsage(cpuBefore);
   const { stall, work } = watch.end();
   const events = (await store.replicas.state(roomId)).length;
-  return { answered, readable, whole, events, stall, work };
+  return { answered, readable, whole, events, cpu: (user + system) / 1000, stall, work };
 }
 
 serveParent(0, (question) => {

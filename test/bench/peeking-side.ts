@@ -57,6 +57,7 @@ export async function createPeekingSide(dataDir = mkdtempSync(join(tmpdir(), 'pe
     signingKey,
     clock,
     random,
+    logger,
     metrics,
   });
   const common = { store, remote, keys, clock, logger, metrics, random, homeserver, serverName: SERVER_NAME };
