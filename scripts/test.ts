@@ -38,8 +38,8 @@ const SLICES: Readonly<Record<string, readonly Step[]>> = {
   ],
   unit: [slice('unit', 2)],
   integration: [{ ...slice('integration', 6), prepare: testCertificates }],
-  property: [slice('property', 5)],
-  simulation: [slice('simulation', 6)],
+  property: [slice('property', 4)],
+  simulation: [slice('simulation', 5)],
   e2e: [{ ...slice('e2e', 10), prepare: testCertificates }],
 };
 

@@ -55,12 +55,16 @@ const PIECES = [
   ...['"a"', '{"a":1}', '[1,2]', '\u0000', 'ä', '9007199254740993', '0x1', '01', '//', '\ufeff'],
 ];
 
+const LONE_BACKSLASH = /"\\(?:\\|u005[cC])"/;
+
 function spoilt(maker: Maker): Buffer {
   const text = maker.percent(40) ? maker.text(PIECES, 14) : loosely(maker, maker.json());
   const bytes = Buffer.from(text);
   for (let i = maker.below(3); i > 0 && bytes.length > 0; i--)
     bytes[maker.below(bytes.length)] = maker.below(256);
-  return maker.percent(20) ? bytes.subarray(0, maker.below(bytes.length + 1)) : bytes;
+  const whole = maker.percent(20) ? bytes.subarray(0, maker.below(bytes.length + 1)) : bytes;
+  // A lone back-slash as a name would spoil what is parsed afterwards: see `Maker.name`.
+  return LONE_BACKSLASH.test(whole.toString('latin1')) ? Buffer.from('{}') : whole;
 }
 
 const valueAt = (bytes: Buffer, { start, end }: { start: number; end: number }): Json =>

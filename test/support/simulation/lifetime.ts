@@ -8,8 +8,8 @@ import type { Stage } from './stage.ts';
  */
 export class Lifetime {
   alive = true;
-  /** Questions to the outside that have not been answered. */
-  waiting = 0;
+  /** Questions to the store that have not been answered. */
+  storeOwes = 0;
   readonly clock: Clock;
   readonly #stage: Stage;
   readonly #timers = new Set<Timer>();
@@ -41,38 +41,39 @@ export class Lifetime {
 
   /**
    * The same object, used by this process alone: each call that gives a promise is two steps, and the kill may
-   * come before it is made or before its answer is heard.
+   * come before it is made or before its answer is heard. `isStore`: what it has not answered is counted.
    */
-  bound<T extends object>(target: T): T {
+  bound<T extends object>(target: T, isStore = false): T {
     return new Proxy(target, {
       get: (_, name) => {
         const member: unknown = Reflect.get(target, name, target);
         if (typeof member === 'function') {
-          return (...args: unknown[]) => this.#call(() => member.apply(target, args), String(name));
+          return (...args: unknown[]) =>
+            this.#call(() => member.apply(target, args), String(name), isStore ? 1 : 0);
         }
-        return typeof member === 'object' && member !== null ? this.bound(member) : member;
+        return typeof member === 'object' && member !== null ? this.bound(member, isStore) : member;
       },
     });
   }
 
   /** The same of one question. */
   ask<T>(question: () => Promise<T>): Promise<T> {
-    return this.#call(question, 'ask') as Promise<T>;
+    return this.#call(question, 'ask', 0) as Promise<T>;
   }
 
-  #call(call: () => unknown, name: string): unknown {
+  #call(call: () => unknown, name: string, owed: number): unknown {
     if (AT_ONCE.has(name)) return call();
     if (!this.#step()) return never();
     const answer = call();
     if (!(answer instanceof Promise)) return answer;
-    this.waiting++;
+    this.storeOwes += owed;
     return answer.then(
       (value) => {
-        this.waiting--;
+        this.storeOwes -= owed;
         return this.#step() ? value : never();
       },
       (error: unknown) => {
-        this.waiting--;
+        this.storeOwes -= owed;
         if (this.#step()) throw error;
         return never();
       },

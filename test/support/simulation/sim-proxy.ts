@@ -16,7 +16,6 @@ import type { SimHomeserver } from './sim-homeserver.ts';
 import type { SimStore } from './sim-store.ts';
 import type { Stage } from './stage.ts';
 
-const SWEEP_MS = 15_000;
 const FIRST_LOOK_MS = 2_000;
 
 export interface SimProxyOptions {
@@ -27,6 +26,8 @@ export interface SimProxyOptions {
   /** Called when it was killed. */
   readonly killed: () => void;
   readonly logLevel: string;
+  /** How often it sweeps. */
+  readonly sweepMs: number;
 }
 
 /** A proxy before one homeserver, with all its objects, as often as it is started. */
@@ -53,8 +54,8 @@ export class SimProxy {
   }
 
   /** What its store has not answered yet. */
-  get waiting(): number {
-    return this.isUp ? (this.#life?.waiting ?? 0) : 0;
+  get storeOwes(): number {
+    return this.isUp ? (this.#life?.storeOwes ?? 0) : 0;
   }
 
   dieIn(steps: number): void {
@@ -93,7 +94,7 @@ export class SimProxy {
     });
     const context = createContext(
       config,
-      { store: life.bound(store), clock, random, logger, metrics },
+      { store: life.bound(store, true), clock, random, logger, metrics },
       {
         homeserver: life.bound(homeserver),
         upstream: homeserver.upstream(() => life.alive) as Dispatcher,
@@ -121,7 +122,7 @@ export class SimProxy {
 
   async #sweep(life: Lifetime, context: Context): Promise<void> {
     while (life.alive) {
-      await life.clock.sleep(SWEEP_MS);
+      await life.clock.sleep(this.#options.sweepMs);
       await context.sweeps.run().catch(() => {});
     }
   }

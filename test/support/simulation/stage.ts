@@ -32,23 +32,22 @@ export class Stage {
     this.#stirs++;
   }
 
-  async #rest(): Promise<void> {
+  async #quiet(): Promise<void> {
     for (let quiet = 0, seen = this.#stirs; quiet < QUIET_TURNS; ) {
       await turn();
       if (this.#stirs === seen) quiet++;
       else quiet = 0;
       seen = this.#stirs;
     }
-    if (this.storeOwes() > 0) await this.#storeAnswers();
   }
 
-  async #storeAnswers(): Promise<void> {
+  /** Until nothing stirs that does not wait for time to pass, and the stores have answered what they were asked. */
+  async #rest(): Promise<void> {
+    await this.#quiet();
     const deadline = performance.now() + STORE_ANSWERS_WITHIN_MS;
-    while (this.storeOwes() > 0 && performance.now() < deadline) await sleep(0);
-    await this.#rest2();
-  }
-
-  async #rest2(): Promise<void> {
-    for (let i = 0; i < QUIET_TURNS; i++) await turn();
+    while (this.storeOwes() > 0 && performance.now() < deadline) {
+      await sleep(0);
+      await this.#quiet();
+    }
   }
 }

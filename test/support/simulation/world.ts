@@ -21,6 +21,8 @@ export interface WorldOptions {
   readonly store: (server: string) => SimStore;
   readonly rooms?: number;
   readonly logLevel?: string;
+  /** Default: 15 s, as the command has it. */
+  readonly sweepMs?: number;
 }
 
 /** Two homeservers with a proxy before each, rooms of the first, and devices of both that peek into them. */
@@ -37,7 +39,7 @@ export class World {
   readonly #stores: SimStore[];
   #killed: (proxy: SimProxy) => void = () => {};
 
-  constructor({ seed, store, rooms = 2, logLevel = 'silent' }: WorldOptions) {
+  constructor({ seed, store, rooms = 2, logLevel = 'silent', sweepMs = 15_000 }: WorldOptions) {
     const stage = new Stage(seed);
     this.stage = stage;
     this.net = new MemoryNet(stage);
@@ -57,12 +59,12 @@ export class World {
       const held = store(homeserver.serverName);
       this.#stores.push(held);
       const proxy: SimProxy = new SimProxy({
-        ...{ stage, net: this.net, homeserver, store: held, logLevel },
+        ...{ stage, net: this.net, homeserver, store: held, logLevel, sweepMs },
         killed: () => this.#killed(proxy),
       });
       return proxy;
     });
-    stage.storeOwes = () => 0;
+    stage.storeOwes = () => this.proxies.reduce((sum, proxy) => sum + proxy.storeOwes, 0);
     this.devices = [
       this.#device('anna', resident, null),
       this.#device('ben', peeking, RESIDENT),
