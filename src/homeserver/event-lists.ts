@@ -3,8 +3,8 @@ import { isObject, JsonError, type JsonObject, ownMember } from '../matrix/json.
 import { parseJson } from '../matrix/json-scan.ts';
 import { type Pdu, stripUnsigned } from '../matrix/pdu.ts';
 import {
-  arrayItems,
   type ByteRange,
+  eachItem,
   type ListItem,
   listedItems,
   topLevelMembers,
@@ -92,12 +92,20 @@ export async function inStretches<T>(items: Iterable<T>, work: (item: T) => void
 
 async function objectsIn(bytes: Buffer, range: ByteRange): Promise<JsonObject[]> {
   const objects: JsonObject[] = [];
-  const items = readable(() => arrayItems(bytes, range));
-  await inStretches(items, (item) => {
+  await eachOf(eachItem(bytes, range), (item) => {
     const value = parsed(bytes, item);
     if (isObject(value)) objects.push(value);
   });
   return objects;
+}
+
+async function eachOf<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
+  try {
+    await inStretches(items, work);
+  } catch (error) {
+    if (error instanceof JsonError) throw otherJson(error);
+    throw error;
+  }
 }
 
 function parsed(bytes: Buffer, { start, end }: ByteRange): unknown {
@@ -110,13 +118,8 @@ function parsed(bytes: Buffer, { start, end }: ByteRange): unknown {
 }
 
 /** Goes through all lists of an answer, a little at a time. Rejects with `HomeserverDown` where it is none. */
-export async function eachListed(body: Buffer, work: (item: ListItem) => void): Promise<void> {
-  try {
-    await inStretches(listedItems(body), work);
-  } catch (error) {
-    if (error instanceof JsonError) throw otherJson(error);
-    throw error;
-  }
+export function eachListed(body: Buffer, work: (item: ListItem) => void): Promise<void> {
+  return eachOf(listedItems(body), work);
 }
 
 function readable<T>(read: () => T): T {

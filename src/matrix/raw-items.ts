@@ -125,6 +125,14 @@ export function* listedItems(bytes: Uint8Array): Generator<ListItem, void> {
   if (skipBlanks(bytes, at + 1) < bytes.length) throw malformed();
 }
 
+/** The same of an array: `arrayItems` for one that is too long to be gone through at once. */
+export function* eachItem(bytes: Uint8Array, range: ByteRange): Generator<ByteRange, void> {
+  const open = skipBlanks(bytes, range.start);
+  if (bytes[open] !== 0x5b) throw malformed();
+  const end = yield* itemsFrom(bytes, open, '');
+  if (skipBlanks(bytes, end) < range.end) throw malformed();
+}
+
 /** Those of the array that opens at `open`; returns where it ends. */
 function* itemsFrom(bytes: Uint8Array, open: number, list: string): Generator<ListItem, number> {
   let at = skipBlanks(bytes, open + 1);

@@ -4,6 +4,7 @@ import { JsonError } from '../../../src/matrix/json.ts';
 import {
   arrayItems,
   type ByteRange,
+  eachItem,
   listedItems,
   MemberNames,
   topLevelMembers,
@@ -153,4 +154,20 @@ test('members looked for by name are those of the object, however their names ar
       expect(found).toEqual(topLevelMembers(text).get(name));
     }),
   );
+});
+
+test('items one at a time are those found at once', () => {
+  fc.assert(
+    fc.property(fc.array(fc.jsonValue()), fc.nat(2), (list, indent) => {
+      const all = bytes(` ${JSON.stringify(list, null, indent)} `);
+      const range = { start: 0, end: all.length };
+      expect([...eachItem(all, range)].map(({ start, end }) => ({ start, end }))).toEqual(
+        arrayItems(all, range),
+      );
+    }),
+  );
+  for (const text of ['{}', '[1', '[1 2]', '[1] x', '']) {
+    const all = bytes(text);
+    expect(() => [...eachItem(all, { start: 0, end: all.length })], text).toThrow(JsonError);
+  }
 });
