@@ -1,0 +1,3 @@
+import { tryProperties } from './run.ts';
+
+tryProperties(['pdus', 'server-acl', 'canonical-json']);
