@@ -41,13 +41,14 @@ export async function deniedInBatch(
     if (rejected.has(roomId, event.eventId)) verdicts.distrust(event.eventId);
     else verdicts.add(event);
   }
+  const current = state.byId();
   const looked = new Set<string>();
   const lookUp = async () => {
     const missing = [...verdicts.missing()].filter((eventId) => !looked.has(eventId));
     await Promise.all(
       missing.map(async (eventId) => {
         looked.add(eventId);
-        const held = await store.replicas.event(roomId, eventId);
+        const held = current.get(eventId) ?? (await store.replicas.event(roomId, eventId));
         if (held !== null) verdicts.trust(asJudged(held));
         else if (rejected.has(roomId, eventId)) verdicts.distrust(eventId);
       }),

@@ -52,6 +52,11 @@ export class CurrentState {
     return this.#slots.get(stateSlot(type, stateKey)) ?? null;
   }
 
+  /** The current events among those that are here, by ID. */
+  byId(): Map<string, StoredEvent> {
+    return new Map([...this.#slots.values()].map((event) => [event.eventId, event]));
+  }
+
   /** For the authorization rules. */
   readonly auth: AuthState = (type, stateKey) => {
     const stored = this.get(type, stateKey);

@@ -17,6 +17,7 @@ import { CurrentState } from './current-state.ts';
 import { GapFiller } from './gap-filler.ts';
 import { HeldEvents } from './held-events.ts';
 import { newsOf } from './history.ts';
+import { KnownGraphs } from './known-graphs.ts';
 import { RejectedEvents } from './rejected-events.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
 
@@ -45,6 +46,7 @@ export class Intake {
   readonly #deps: IntakeDeps;
   readonly #held = new HeldEvents();
   readonly #rejected = new RejectedEvents();
+  readonly #graphs = new KnownGraphs();
   /** Rooms that are marked to catch up, and by a fork or a held event alone: none of their events are missing. */
   readonly #unsettled = new Set<string>();
 
@@ -128,7 +130,7 @@ export class Intake {
     const denied = await this.denied(log, origin, rules, state, events);
     for (const reason of denied.values()) noteDropped(this.#deps, roomId, origin, 'auth', 1, reason);
 
-    const graph = await RoomGraph.of(store, log, rules);
+    const graph = await this.#graphs.take(store, log, rules);
     const admission = new Admission({ store, roomId, rules }, state, graph, clock.now());
     // Of a state that is not all there yet nothing can be said.
     const isPartial = await isStatePartial(store, roomId);
@@ -145,7 +147,11 @@ export class Intake {
     if (gap) this.#unsettled.delete(roomId);
     else if (needsCatchUp && !log.needsCatchUp) this.#unsettled.add(roomId);
     if (admission.entries.length > 0) {
-      await appendRemote(this.#deps, roomId, admission, { gap, ...(needsCatchUp ? { needsCatchUp } : {}) });
+      const appended = await appendRemote(this.#deps, roomId, admission, {
+        gap,
+        ...(needsCatchUp ? { needsCatchUp } : {}),
+      });
+      if (!gap && appended.length === admission.entries.length) this.#graphs.keep(log, graph, appended);
     } else if (needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp });
     if (gap) {
       metrics.gaps.inc({ outcome: 'left' });

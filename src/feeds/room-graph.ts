@@ -18,6 +18,8 @@ export class RoomGraph {
   readonly #rules: RoomVersionRules;
   readonly #nodes = new Map<string, Node>();
   readonly #referenced = new Set<string>();
+  /** Events that no other names. */
+  readonly #open = new Set<string>();
   /** Event → the redactions in the window that name it. */
   readonly #redactions = new Map<string, VerifiedEvent['pdu']>();
   #newestState = -1;
@@ -39,16 +41,26 @@ export class RoomGraph {
     const order = this.#nodes.size;
     const isState = typeof pdu.state_key === 'string';
     this.#nodes.set(eventId, { order, isState, shown });
-    for (const id of prevEventIds(pdu, this.#rules)) this.#referenced.add(id);
+    if (!this.#referenced.has(eventId)) this.#open.add(eventId);
+    for (const id of prevEventIds(pdu, this.#rules)) {
+      this.#referenced.add(id);
+      this.#open.delete(id);
+    }
     if (isState) this.#newestState = order;
     if (pdu.type !== 'm.room.redaction') return;
     const target = this.#rules.redactsPlace === 'content' ? pdu.content.redacts : pdu.redacts;
     if (typeof target === 'string') this.#redactions.set(target, pdu);
   }
 
+  /** How many events are known here. */
+  get size(): number {
+    return this.#nodes.size;
+  }
+
   /** The newest events that no other names as its predecessor. */
   get extremities(): string[] {
-    return [...this.#nodes.keys()].filter((id) => !this.#referenced.has(id));
+    const oldest = this.#nodes.size - WINDOW;
+    return [...this.#open].filter((id) => (this.#nodes.get(id)?.order ?? -1) >= oldest);
   }
 
   /** Whether the event follows on all that the room had, so that the graph stays a line, or becomes one again. */
