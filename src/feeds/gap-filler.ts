@@ -87,7 +87,7 @@ export class GapFiller {
     for (let at = 0, servers = [sender]; at < servers.length; at++) {
       const server = servers[at] as string;
       try {
-        await this.#askOne(server, begin, signal);
+        await this.#askOne(server, begin, signal, server === sender);
       } catch (error) {
         if (error instanceof StoreDownError) throw error;
         failed(server, error);
@@ -100,7 +100,7 @@ export class GapFiller {
   }
 
   /** Asks as long as the server's answers bring something new. */
-  async #askOne(server: string, begin: number, signal: AbortSignal): Promise<void> {
+  async #askOne(server: string, begin: number, signal: AbortSignal, isSender: boolean): Promise<void> {
     while (this.#left > 0 && this.#found.size < MOST_MISSING) {
       const latest = [...(await this.#unlinked())].slice(0, MOST_AT_ONCE);
       if (latest.length === 0 || signal.aborted) return;
@@ -112,6 +112,8 @@ export class GapFiller {
         timeoutMs: ANSWER_MS,
         maxBytes: MOST_BYTES,
         signal,
+        // It has called us just now, so it is there.
+        ...(isSender ? { ignoreBackOff: true } : {}),
       });
       const given = Array.isArray(answer.events) ? answer.events.slice(0, MOST_AT_ONCE * 2) : [];
       if (!this.#take(await this.#deps.verify(given, signal), begin)) return;

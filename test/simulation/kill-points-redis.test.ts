@@ -21,8 +21,12 @@ test(`${POINTS} random kill points on Redis, of which it is killed and started a
         await redis.restart();
       },
     });
-    console.log(`seeds from ${SEED}: ${passed.worlds} worlds, ${JSON.stringify([...passed.points])}`);
+    console.log(
+      `seeds from ${SEED}: ${passed.worlds} worlds, ${passed.gaps} gaps, ${JSON.stringify([...passed.points])}`,
+    );
     expect(passed.violations).toEqual([]);
+    // See the test on SQLite.
+    expect(passed.gaps).toBeLessThanOrEqual(POINTS / 50);
     expect(passed.seen).toBeGreaterThan(passed.events);
     expect(passed.points.get('restart of the store')).toBeGreaterThan(0);
   } finally {

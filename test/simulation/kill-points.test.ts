@@ -10,8 +10,13 @@ test(`${POINTS} random kill points on SQLite: no acknowledged event is lost, non
   timeout: 400_000,
 }, async () => {
   const passed = await manyWorlds({ seed: SEED, total: POINTS, store: sqliteFiles });
-  console.log(`seeds from ${SEED}: ${passed.worlds} worlds, ${JSON.stringify([...passed.points])}`);
+  console.log(
+    `seeds from ${SEED}: ${passed.worlds} worlds, ${passed.gaps} gaps, ${JSON.stringify([...passed.points])}`,
+  );
   expect(passed.violations).toEqual([]);
+  // A transaction that was forwarded, for a room in it that is not peeked, is acknowledged by the homeserver: a
+  // SIGKILL before ours is stored leaves a gap, which the next event fills unless its sender is away just then.
+  expect(passed.gaps).toBeLessThanOrEqual(POINTS / 100);
   // Nobody who peeks nothing lacks anything: that much was really followed.
   expect(passed.seen).toBeGreaterThan(passed.events);
   for (const server of ['resident.test', 'peeking.test']) {

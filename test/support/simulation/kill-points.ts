@@ -19,6 +19,8 @@ export interface KillPointsResult {
   readonly events: number;
   /** That reached the devices. */
   readonly seen: number;
+  /** How often a device was told that events are missing (`limited`). */
+  readonly gaps: number;
   readonly violations: readonly string[];
 }
 
@@ -61,7 +63,8 @@ export async function killPoints(options: KillPointsOptions): Promise<KillPoints
   const events = world.rooms.reduce((sum, room) => sum + room.events.length, 0);
   const expected = world.devices.flatMap((device) => [...device.rooms.values()]);
   const seen = expected.reduce((sum, room) => sum + room.seen, 0);
-  return { seed: stage.seed, points, events, seen, violations: [...violations] };
+  const gaps = expected.reduce((sum, room) => sum + room.gaps, 0);
+  return { seed: stage.seed, points, events, seen, gaps, violations: [...violations] };
 
   async function endAll(ended: World): Promise<void> {
     await ended.until(() => proxies.every((proxy) => proxy.isUp), 20 * MINUTE);

@@ -6,6 +6,7 @@ export interface ManyWorlds {
   readonly worlds: number;
   readonly events: number;
   readonly seen: number;
+  readonly gaps: number;
   /** Each with the seed that repeats it. */
   readonly violations: string[];
 }
@@ -20,7 +21,7 @@ export async function manyWorlds(
 ): Promise<ManyWorlds> {
   const points = new Map<string, number>();
   const violations: string[] = [];
-  let passed: ManyWorlds = { points, worlds: 0, events: 0, seen: 0, violations };
+  let passed: ManyWorlds = { points, worlds: 0, events: 0, seen: 0, gaps: 0, violations };
   let count = 0;
   while (count < options.total && violations.length === 0) {
     const seed = options.seed + passed.worlds;
@@ -39,6 +40,7 @@ export async function manyWorlds(
       worlds: passed.worlds + 1,
       events: passed.events + world.events,
       seen: passed.seen + world.seen,
+      gaps: passed.gaps + world.gaps,
     };
     progress(passed);
   }
