@@ -87,7 +87,9 @@ export class UnverifiedRest {
       const result = await next.result;
       begin();
       if (result.kind !== 'verified') throw new TypeError('a worker answered another question');
-      for (const { reason, message } of result.rejected) rejected(new EventRejected(reason, message));
+      for (const { reason, message, isForWantOfKey } of result.rejected) {
+        rejected(new EventRejected(reason, message, isForWantOfKey));
+      }
       const events = result.events.map(({ eventId, json, redacted }) => ({
         eventId,
         pdu: JSON.parse(json) as Pdu,

@@ -32,8 +32,11 @@ export type VerifyResult =
   | {
       readonly kind: 'verified';
       readonly events: readonly VerifiedJson[];
-      readonly rejected: readonly { readonly reason: EventRejected['reason']; readonly message: string }[];
+      readonly rejected: readonly RejectedJson[];
     };
+
+/** An `EventRejected` as it crosses between threads. */
+export type RejectedJson = Readonly<Pick<EventRejected, 'reason' | 'message' | 'isForWantOfKey'>>;
 
 /** A `VerifiedEvent` as JSON text, which crosses between threads at the least cost. */
 export interface VerifiedJson {
@@ -59,7 +62,7 @@ async function verifyRanges(job: Extract<VerifyJob, { kind: 'verify' }>): Promis
   const room: { roomId: string; rules: RoomVersionRules } = { roomId: job.roomId, rules };
   const keys = keyRingOf(job.keys);
   const events: VerifiedJson[] = [];
-  const rejected: { reason: EventRejected['reason']; message: string }[] = [];
+  const rejected: RejectedJson[] = [];
   for (let i = 0; i < job.ranges.length; i += 2) {
     const range = { start: job.ranges[i] as number, end: job.ranges[i + 1] as number };
     try {
@@ -67,7 +70,8 @@ async function verifyRanges(job: Extract<VerifyJob, { kind: 'verify' }>): Promis
       events.push({ eventId, json: JSON.stringify(pdu), redacted });
     } catch (error) {
       if (!(error instanceof EventRejected)) throw error;
-      rejected.push({ reason: error.reason, message: error.message });
+      const { reason, message, isForWantOfKey } = error;
+      rejected.push({ reason, message, isForWantOfKey });
     }
   }
   return { kind: 'verified', events, rejected };
