@@ -16,7 +16,13 @@ import { BodyBudget, type HeldBody } from './body-budget.ts';
 import { sendError } from './errors.ts';
 import { NoTurn, OriginLanes } from './origin-lanes.ts';
 import { PeekedEvents } from './peeked-events.ts';
-import { type Authenticate, authorizationHeaders, readBody, toSigned } from './signed-request.ts';
+import {
+  type Authenticate,
+  authorizationHeaders,
+  BodyTooLong,
+  readBody,
+  toSigned,
+} from './signed-request.ts';
 import { concernsUsersOf, readTransaction, type Transaction } from './transaction.ts';
 
 export interface SendTapDeps {
@@ -64,9 +70,8 @@ interface Received {
 /**
  * `PUT /_matrix/federation/v1/send/{txnId}`. A transaction that is nothing but the relay of rooms we peek into
  * is answered here, without the homeserver, which takes one transaction of a server at a time. Every other one
- * goes to the homeserver byte for byte; what it holds of peeked rooms is read beside that. One that says that it
- * is larger than any that we are sent goes on unread: the homeserver judges it. (In chunks it does not say so, and
- * is refused where it becomes too large.)
+ * goes to the homeserver byte for byte; what it holds of peeked rooms is read beside that. One that is
+ * larger than any that we are sent goes on unread: the homeserver judges it.
  *
  * The transactions of one server are read in the order in which they came, whoever answers them, and those
  * that go to the homeserver go one after the other. Nothing is remembered of transaction IDs: a server may send
@@ -127,6 +132,10 @@ export class SendTap {
     try {
       body = await readBody(req, MOST_BODY_BYTES, clock, pushedOut);
     } catch (error) {
+      if (error instanceof BodyTooLong) {
+        this.#warnUnread(claimedOrigin(req), error.begun.length);
+        return void (await forwarder.forward(req, res, { begun: error.begun }));
+      }
       res.shouldKeepAlive = false;
       return refuse(error);
     }
@@ -249,7 +258,7 @@ export class SendTap {
     }
   }
 
-  #warnUnread(server: string, bytes: number): void {
+  #warnUnread(server: string | null, bytes: number): void {
     this.#deps.metrics.receivedTransactions.inc({ outcome: 'unread' });
     this.#warn(
       { server, bytes: Number.isNaN(bytes) ? null : bytes },

@@ -31,6 +31,15 @@ export function toSigned(req: IncomingMessage, body: Uint8Array, limits: JsonLim
   };
 }
 
+/** 413. What has been read of the body is here, the rest can still be read. */
+export class BodyTooLong extends MatrixError {
+  readonly begun: Buffer;
+  constructor(maxBytes: number, begun: Buffer) {
+    super(413, 'M_TOO_LARGE', `The body is larger than ${maxBytes} bytes`);
+    this.begun = begun;
+  }
+}
+
 /**
  * Rejects with `MatrixError` alone: 400 where the body breaks off, 408 after a minute and when `signal` aborts,
  * 413 above `maxBytes`.
@@ -41,7 +50,7 @@ export async function readBody(
   clock: Clock,
   signal?: AbortSignal,
 ): Promise<Buffer> {
-  if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw new BodyTooLong(maxBytes, Buffer.alloc(0));
   try {
     return await withDeadline(clock, BODY_MS, signal, () => collect(req, maxBytes));
   } catch (error) {
@@ -56,10 +65,10 @@ export async function readBody(
 async function collect(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of req as AsyncIterable<Buffer>) {
+  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > maxBytes) throw tooLarge(maxBytes);
     chunks.push(chunk);
+    if (size > maxBytes) throw new BodyTooLong(maxBytes, Buffer.concat(chunks));
   }
   return Buffer.concat(chunks);
 }
@@ -83,8 +92,4 @@ function parseObject(body: Uint8Array, limits: JsonLimits): JsonObject {
   const content = parseJson(body, limits);
   if (!isObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'The body is not a JSON object');
   return content;
-}
-
-function tooLarge(maxBytes: number): MatrixError {
-  return new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${maxBytes} bytes`);
 }

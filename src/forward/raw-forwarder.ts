@@ -16,6 +16,8 @@ export interface ForwardOptions {
   readonly headers?: readonly string[];
   /** The request's body where it has been read already. */
   readonly body?: Uint8Array;
+  /** The beginning of the request's body where that much has been read already; the rest follows as it comes. */
+  readonly begun?: Uint8Array;
 }
 
 export interface FetchOptions extends ForwardOptions {
@@ -126,7 +128,7 @@ export class RawForwarder {
     if (options.body !== undefined) {
       return { path, method, headers: withoutHeader(headers, 'content-length'), body: options.body };
     }
-    return { path, method, headers, body: announcesBody(req) ? new UploadBody(req) : null };
+    return { path, method, headers, body: announcesBody(req) ? new UploadBody(req, options.begun) : null };
   }
 }
 

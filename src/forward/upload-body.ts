@@ -10,9 +10,11 @@ import { ClientGoneError } from './errors.ts';
 export class UploadBody extends Readable {
   readonly #source: IncomingMessage;
 
-  constructor(source: IncomingMessage) {
+  /** `begun` is what has been read of the source already; it goes first. */
+  constructor(source: IncomingMessage, begun?: Uint8Array) {
     super({ highWaterMark: source.readableHighWaterMark });
     this.#source = source;
+    if (begun !== undefined) this.push(begun);
     source.on('data', this.#onData);
     source.on('end', this.#onEnd);
     source.on('close', this.#onClose);

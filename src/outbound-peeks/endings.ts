@@ -69,9 +69,16 @@ export class Endings {
     });
   }
 
-  /** Ends a peek that was begun and never kept. One that cannot be ended is not renewed, and so evicted. */
+  /**
+   * Ends a peek that was begun and never kept. One that cannot be ended is not renewed, and so evicted; so is one
+   * at a server that does not say what it is, to which a `DELETE` might be a second `PUT` with the same ID.
+   */
   endQuietly(roomId: string, server: string, peekId: string | undefined): void {
-    if (peekId !== undefined) void this.#end(roomId, server, peekId);
+    if (peekId !== undefined) void this.#endIfKnown(roomId, server, peekId);
+  }
+
+  async #endIfKnown(roomId: string, server: string, peekId: string): Promise<void> {
+    if ((await this.#deps.remote.software(server)) !== null) await this.#end(roomId, server, peekId);
   }
 
   /** True when the peek is gone at the other end, or cannot be ended there. Never rejects. */

@@ -21,8 +21,8 @@ type Answer = JsonObject | Error | ((call: RemoteCall) => JsonObject | Promise<J
 /** Other servers as a test tells them to be. Those it says nothing of cannot be reached. */
 export class ScriptedRemote implements RemoteServers {
   readonly calls: RemoteCall[] = [];
-  /** Server → what it says it runs. The others say nothing. */
-  readonly runs = new Map<string, string>();
+  /** Server → what it says it runs; null: it does not say. The others run Synapse. */
+  readonly runs = new Map<string, string | null>();
   /** Servers to which a request has failed a moment ago. */
   readonly leftInPeace = new Set<string>();
   readonly #answers: { server: string; method: string; part: string; answer: Answer }[] = [];
@@ -63,7 +63,7 @@ export class ScriptedRemote implements RemoteServers {
 
   async software(server: string): Promise<{ name: string; version: string } | null> {
     const name = this.runs.get(server);
-    return name === undefined ? null : { name, version: '1' };
+    return name === null ? null : { name: name ?? 'Synapse', version: '1' };
   }
 
   availableIn(server: string): number {

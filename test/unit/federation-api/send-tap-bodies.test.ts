@@ -36,12 +36,14 @@ describe('a body that may not be held', () => {
     return fetch(tap.origin + target, { method: 'PUT', headers, body, duplex: 'half' } as RequestInit);
   }
 
-  test('in chunks ⇒ read as any other; refused where it becomes too large for a transaction', async () => {
+  test('in chunks ⇒ read as any other; goes to the homeserver whole and unread where it becomes too large for us', async () => {
     const { eventId, pdu } = room.message('in chunks');
     const answer = await inChunks(transaction([pdu, 'x'.repeat(200_000)]));
     expect(await answer.json()).toEqual({ pdus: { [eventId]: {} } });
-    expect((await inChunks(transaction(['x'.repeat(4 * 1024 * 1024)]))).status).toBe(413);
     expect(forwarded).toEqual([]);
+    const large = transaction(['x'.repeat(5 * 1024 * 1024)]);
+    expect(await (await inChunks(large)).json()).toEqual({ pdus: { by: 'homeserver' } });
+    expect(forwarded[0]?.body === JSON.stringify(large)).toBe(true);
   });
 
   test('too large for a transaction ⇒ goes to the homeserver unread, whose answer stands', async () => {

@@ -66,6 +66,18 @@ describe('slow servers', () => {
     expect(await house.outboundPeek(room.roomId)).toMatchObject({ server: PEER });
   });
 
+  test('a slow one that does not say what it runs gets none: to Dendrite it would be a second PUT', async () => {
+    const house = await PeekingHouse.open();
+    const room = house.remoteRoom(new RoomBuilder());
+    house.remote.runs.set('tarpit.test', null);
+    house.remote.on('tarpit.test', 'PUT', '/peek/', never);
+    const log = house.outbound.subscribe(room.roomId, ['tarpit.test', PEER]);
+    await house.settle(3_000);
+    await log;
+    expect(servers(house.remote.sent('PUT'))).toEqual(['tarpit.test', PEER]);
+    expect(house.remote.sent('DELETE')).toEqual([]);
+  });
+
   test('nothing but tarpits ⇒ 502 within 45 seconds, and nothing is left', async () => {
     const house = await PeekingHouse.open();
     house.remote.on('tarpit.test', 'PUT', '/peek/', never);
