@@ -12,7 +12,8 @@ export interface JudgedEvent {
 }
 
 /** Said of an event whose auth events could not be had: it may be judged again when they can. */
-export const UNKNOWN_AUTH: Verdict = denied('an auth event could not be had');
+export const AUTH_NOT_HAD = 'an auth event could not be had';
+export const UNKNOWN_AUTH: Verdict = denied(AUTH_NOT_HAD);
 
 /**
  * Judges events of one room by its version's authorization rules, each against its own auth events and these

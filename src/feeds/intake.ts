@@ -14,6 +14,7 @@ import { appendRemote } from './append-remote.ts';
 import { authSourceAt } from './auth-source.ts';
 import { deniedInBatch } from './authorise-batch.ts';
 import { CurrentState } from './current-state.ts';
+import { AUTH_NOT_HAD } from './event-verdicts.ts';
 import { GapFiller } from './gap-filler.ts';
 import { HeldEvents } from './held-events.ts';
 import { newsOf } from './history.ts';
@@ -143,8 +144,10 @@ export class Intake {
       else denied.set(event.eventId, 'the current state of the room does not allow it');
     }
     const gap = events.some(({ eventId }) => unlinked.has(eventId) && !denied.has(eventId));
-    const needsCatchUp = gap || isHolding || admission.unsettled || doubtful;
-    if (gap) this.#unsettled.delete(roomId);
+    // Acknowledged, and not sent again: what could not be judged now is among the events that are asked for anew.
+    const unjudged = [...denied.values()].includes(AUTH_NOT_HAD);
+    const needsCatchUp = gap || unjudged || isHolding || admission.unsettled || doubtful;
+    if (gap || unjudged) this.#unsettled.delete(roomId);
     else if (needsCatchUp && !log.needsCatchUp) this.#unsettled.add(roomId);
     if (admission.entries.length > 0) {
       const appended = await appendRemote(this.#deps, roomId, admission, {

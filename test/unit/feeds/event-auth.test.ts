@@ -162,6 +162,25 @@ describe('an auth event that is not held', () => {
     expect(await house.store.replicas.event(room.roomId, join.eventId)).toBeNull();
   });
 
+  test('and not to be had now ⇒ the room is marked, and its state is asked for anew', async () => {
+    const { house, room, send, count, spoken } = await withHiddenJoin();
+    const marked = async () => (await house.log(room.roomId)).needsCatchUp;
+    const banned = room.make({ type: 'm.room.message', content: { body: 'x' }, sender: MALLORY });
+    await send(banned);
+    expect(await marked()).toBe(false);
+    await send({ pdu: spoken }, room.message('good'));
+    expect(await marked()).toBe(true);
+    expect(await count('eventsDropped', 'reason', 'auth')).toBe(2);
+    expect(await house.remoteFeed.compare(room.roomId, PEER)).toBe(false);
+  });
+
+  test('and not to be had now, of an event that comes alone ⇒ the room is marked too', async () => {
+    const { house, room, send, since, spoken } = await withHiddenJoin();
+    await send({ pdu: spoken });
+    expect((await house.log(room.roomId)).needsCatchUp).toBe(true);
+    expect(await since()).toEqual([]);
+  });
+
   test('and not to be had now is asked for again the next time; one that was rejected is not', async () => {
     const { house, room, send, since, join, spoken } = await withHiddenJoin();
     await send({ pdu: spoken });
