@@ -192,12 +192,6 @@ export class InboundPeeks {
     await this.#releaseUnread([roomId]);
   }
 
-  /** A user of that server has joined: from now on the homeserver sends to it, and we do not. */
-  serverJoined(roomId: string, server: string): void {
-    this.#checks.forget(roomId);
-    this.#sender.wake(server, roomId);
-  }
-
   async #checkQuota(server: string, roomId: string, peekId: string): Promise<void> {
     const { store, limits } = this.#deps;
     if ((await store.inboundPeeks.get(server, roomId, peekId)) !== null) return;

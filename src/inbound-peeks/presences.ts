@@ -26,10 +26,10 @@ interface Change {
   readonly joins: boolean;
 }
 
-/** Which servers are in a room, or were, made of its log and its present state. */
+/** Which servers are in a room, or were, made of its log and of the state at the log's end. */
 export class Presences {
   readonly #changes = new Map<string, Change[]>();
-  /** Whose membership the log knows better than the state, which was read before it. */
+  /** Whose membership the log knows. */
   readonly #changed = new Set<string>();
 
   /** Takes the entries of the log, in order; all but memberships are passed over. */
@@ -43,7 +43,7 @@ export class Presences {
     this.#changed.add(entry.stateKey);
   }
 
-  /** By server. `joined`: the users who are joined by the state. */
+  /** By server. `joined`: the users who are joined by the state that the log ends with; never by a newer one. */
   of(joined: readonly string[]): Map<string, Presence> {
     const presences = new Map<string, Presence>();
     for (const [server, changes] of this.#changes) {

@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
+import type { Homeserver } from '../homeserver/homeserver.ts';
 import { serverNameOf } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry, RoomLog, RoomLogStore } from '../store/store.ts';
 import { type Acl, aclOf } from './acl.ts';
+import { loggedState } from './logged-state.ts';
 import { covers, isJoin, isJoined, type Presence, Presences, STILL } from './presences.ts';
 
 /** Rooms whose access control list and members are held in memory. */
@@ -18,7 +19,7 @@ interface Deps {
   readonly homeserver: Homeserver;
 }
 
-/** Which entries of a room's log are relayed to which server; read from the homeserver once, then from the log. */
+/** Which entries of a room's log are relayed to which server; the homeserver is asked for its state once. */
 export class RelayChecks {
   readonly #deps: Deps;
   readonly #rooms = new LRUCache<string, RoomRelayCheck>({ max: ROOMS });
@@ -111,8 +112,8 @@ class RoomRelayCheck {
   }
 
   async #read(): Promise<Known> {
-    // State first, then the log: a change between the two is seen in the log, which decides.
-    const present = await this.#presentState();
+    // State first, then the log: what the log has got meanwhile is seen there, and the log decides.
+    const state = await this.#loggedState();
     const known: Known = {
       acls: [],
       present: new Map(),
@@ -129,8 +130,8 @@ class RoomRelayCheck {
       oldestAcl ??= entry;
       addAcl(known, entry);
     });
-    known.acls.unshift({ after: 0, acl: await this.#firstAcl(oldestAcl, present.acl) });
-    for (const [server, presence] of presences.of(present.joined)) known.present.set(server, presence);
+    known.acls.unshift({ after: 0, acl: await this.#firstAcl(oldestAcl, state.acl) });
+    for (const [server, presence] of presences.of(state.joined)) known.present.set(server, presence);
     return known;
   }
 
@@ -143,36 +144,22 @@ class RoomRelayCheck {
   }
 
   /** The list in force where the log begins. */
-  async #firstAcl(oldest: LogEntry | null, present: Acl): Promise<Acl> {
-    if (oldest === null) return present;
+  async #firstAcl(oldest: LogEntry | null, last: Acl): Promise<Acl> {
+    if (oldest === null) return last;
     if (oldest.replaces === null) return aclOf(null);
     return aclOf(await this.#deps.homeserver.event(oldest.replaces));
   }
 
-  async #presentState(): Promise<{ acl: Acl; joined: string[] }> {
-    const state = await this.#readState();
+  async #loggedState(): Promise<{ acl: Acl; joined: string[] }> {
     let acl: JsonObject | null = null;
     const joined: string[] = [];
-    for (const event of state) {
+    for (const event of await loggedState(this.#deps, this.#roomId)) {
       if (event.type === 'm.room.server_acl' && event.state_key === '') acl = event;
       if (event.type === 'm.room.member' && typeof event.state_key === 'string' && isJoined(event)) {
         joined.push(event.state_key);
       }
     }
     return { acl: aclOf(acl), joined };
-  }
-
-  async #readState(): Promise<JsonObject[]> {
-    const { homeserver, logs } = this.#deps;
-    try {
-      return await homeserver.currentState(this.#roomId);
-    } catch (error) {
-      if (!(error instanceof NotReadable)) throw error;
-      // The room has closed; what was sent before that is still owed, and judged by the state at its end.
-      const last = (await logs.readLast(this.#roomId, Number.MAX_SAFE_INTEGER, 1)).at(-1);
-      if (last === undefined) return [];
-      return (await homeserver.stateBefore(this.#roomId, last.eventId)).state;
-    }
   }
 
   async #each(after: number, visit: (entry: LogEntry) => void): Promise<void> {
@@ -204,7 +191,7 @@ function ingest(known: Known, entry: LogEntry): void {
   }
 }
 
-/** The list in force before the event at `position`, so that the event which shuts a server out still tells it. */
+/** The list in force before the event at `position`. */
 function aclBefore(known: Known, position: number): Acl {
   let found = known.acls[0]?.acl ?? aclOf(null);
   for (const { after, acl } of known.acls) {

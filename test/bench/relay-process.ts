@@ -7,6 +7,7 @@ import { loadConfig } from '../../src/config/config.ts';
 import type { Homeserver } from '../../src/homeserver/homeserver.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import { encodeBase64 } from '../../src/matrix/base64.ts';
+import type { Pdu } from '../../src/matrix/pdu.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createLogger } from '../../src/platform/log.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
@@ -48,14 +49,15 @@ const counting: RemoteServers = {
     return answer;
   },
 };
-const state = [
-  { type: 'm.room.create', state_key: '', content: { room_version: '11' } },
-  { type: 'm.room.history_visibility', state_key: '', content: { history_visibility: 'world_readable' } },
+const common = { state_key: '', sender: '@a:bench.test', depth: 1, origin_server_ts: 1 };
+const state: Pdu[] = [
+  { ...common, type: 'm.room.create', content: { room_version: '11' } },
+  { ...common, type: 'm.room.history_visibility', content: { history_visibility: 'world_readable' } },
 ];
 const inbound = new InboundPeeks({
   store,
   // All that is asked by the sender.
-  homeserver: { currentState: async () => state } as Partial<Homeserver> as Homeserver,
+  homeserver: { stateBefore: async () => ({ state, authChain: [] }) } as Partial<Homeserver> as Homeserver,
   remote: counting,
   clock: systemClock,
   random: systemRandom,

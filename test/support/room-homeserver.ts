@@ -2,6 +2,7 @@ import {
   type Caller,
   type Followed,
   type Homeserver,
+  HomeserverRefusal,
   type Identity,
   NotReadable,
   type ReadEvent,
@@ -187,6 +188,18 @@ export class RoomHomeserver implements Homeserver {
     return { roomVersion: builder.version, eventIds: [builder.latest.eventId] };
   }
 
+  async stateBefore(roomId: string, eventId: string) {
+    this.#called('stateBefore');
+    const { events, authChain } = this.#present(roomId).builder;
+    const at = events.findIndex((event) => event.eventId === eventId);
+    if (at === -1) throw new HomeserverRefusal(404, Buffer.from('{"errcode":"M_NOT_FOUND"}'));
+    const state = new Map<string, Pdu>();
+    for (const { pdu } of events.slice(0, at)) {
+      if (typeof pdu.state_key === 'string') state.set(`${pdu.type}\u0000${pdu.state_key}`, pdu);
+    }
+    return { state: [...state.values()], authChain: authChain.map(({ pdu }) => pdu) };
+  }
+
   async snapshot(roomId: string): Promise<RoomSnapshot> {
     this.#called('snapshot');
     const { version, currentState, authChain, latest } = this.#present(roomId).builder;
@@ -203,7 +216,6 @@ export class RoomHomeserver implements Homeserver {
     };
   }
 
-  stateBefore = unscripted;
   selfRequest: Homeserver['selfRequest'] = unscripted;
   notaryKeys = unscripted;
   ownKeys = unscripted;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { HomeserverRefusal } from '../../../src/homeserver/homeserver.ts';
 import { RemoteUnreachable } from '../../../src/remote-servers/remote-servers.ts';
 import { HOUR, House, PEER, ROOM } from './house.ts';
 
@@ -186,5 +187,83 @@ describe('the switch between our relay and the homeserver’s own sending', () =
     await house.append(ROOM, [member(house, 'u', 'invite'), member(house, 'u', 'leave'), 'x']);
     await house.settle();
     expect(house.servers.bodies(PEER)).toEqual(['m.room.member', 'm.room.member', 'x']);
+  });
+});
+
+describe('a homeserver whose state is ahead of the log', () => {
+  const user = `@u:${PEER}`;
+  const memberships = (house: House) => ({
+    becomes: (membership: string) => house.homeserver.setState(ROOM, 'm.room.member', user, { membership }),
+    event: (membership: string) => house.member(user, membership),
+  });
+
+  test('by a join: what was said before it is sent', async () => {
+    const house = await House.open();
+    const { becomes, event } = memberships(house);
+    await house.put();
+    house.homeserver.runAhead(ROOM);
+    becomes('join');
+    await house.append(ROOM, ['before']);
+    await house.settle();
+    await house.append(ROOM, [event('join'), 'joined']);
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['before']);
+  });
+
+  test('by a join that comes with a later page after a restart: all that was missed before it is sent', async () => {
+    const house = await House.open();
+    const { becomes, event } = memberships(house);
+    await house.put();
+    await house.append(ROOM, ['old']);
+    await house.settle();
+    await house.peeks.stop();
+    house.homeserver.runAhead(ROOM);
+    becomes('join');
+    const restarted = house.another();
+    await restarted.start();
+    await house.append(ROOM, ['missed 1', 'missed 2']);
+    await house.settle();
+    await house.append(ROOM, ['missed 3', event('join'), 'joined']);
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['old', 'missed 1', 'missed 2', 'missed 3']);
+    await restarted.stop();
+  });
+
+  test('by the last leave: what was said until then comes from the homeserver alone', async () => {
+    const house = await House.open();
+    const { becomes, event } = memberships(house);
+    becomes('join');
+    await house.put();
+    house.homeserver.runAhead(ROOM);
+    becomes('leave');
+    await house.append(ROOM, ['while it was there']);
+    await house.settle();
+    await house.append(ROOM, [event('leave'), 'after']);
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['after']);
+  });
+
+  test('the state of a room is read once, however many servers are sent to', async () => {
+    const house = await House.open();
+    for (let i = 0; i < 5; i++) await house.put(`s${i}.test`);
+    for (let i = 0; i < 5; i++) {
+      await house.append(ROOM, [`${i}`]);
+      await house.settle();
+    }
+    expect(house.servers.sent).toHaveLength(25);
+    expect(house.homeserver.statesBefore).toBe(1);
+  });
+
+  test('an event that it does not have any more: the present state is asked for', async () => {
+    const house = await House.open();
+    memberships(house).becomes('join');
+    house.homeserver.stateBefore = async () => {
+      throw new HomeserverRefusal(404, Buffer.from('{}'));
+    };
+    await house.put();
+    await house.put('else.test');
+    await house.append(ROOM, ['x']);
+    await house.settle();
+    expect(house.servers.sent.map(({ server }) => server)).toEqual(['else.test']);
   });
 });

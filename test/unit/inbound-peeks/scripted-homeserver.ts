@@ -8,6 +8,8 @@ interface Room {
   version: string;
   membership: 'resident' | 'partial' | 'absent';
   state: Map<string, JsonObject>;
+  /** The state before any event, where the present one has gone on from it. */
+  before: Map<string, JsonObject> | null;
   latest: string;
 }
 
@@ -20,12 +22,13 @@ export class ScriptedHomeserver implements Homeserver {
   readonly selfAnswers = new Map<string, JsonObject>();
   readonly selfRequests: { method: string; path: string; body: JsonObject | undefined }[] = [];
   snapshots = 0;
+  statesBefore = 0;
   ready = true;
   /** Runs inside `snapshot`, before its answer is made. */
   duringSnapshot: () => Promise<void> = async () => {};
 
   addRoom(roomId: string, version = '10'): Room {
-    const room: Room = { version, membership: 'resident', state: new Map(), latest: '$latest' };
+    const room: Room = { version, membership: 'resident', state: new Map(), before: null, latest: '$latest' };
     this.rooms.set(roomId, room);
     this.setState(roomId, 'm.room.create', '', { room_version: version });
     this.setState(roomId, 'm.room.history_visibility', '', { history_visibility: 'world_readable' });
@@ -42,6 +45,12 @@ export class ScriptedHomeserver implements Homeserver {
       event_id: `$${type}${stateKey}`,
     };
     this.rooms.get(roomId)?.state.set(`${type} ${stateKey}`, event);
+  }
+
+  /** State that is set from now on comes of events that the room's log does not have yet. */
+  runAhead(roomId: string): void {
+    const room = this.#room(roomId);
+    room.before = new Map(room.state);
   }
 
   addEvent(eventId: string, fields: JsonObject, visible = true): void {
@@ -115,8 +124,9 @@ export class ScriptedHomeserver implements Homeserver {
   }
 
   async stateBefore(roomId: string) {
-    const state = [...this.#room(roomId).state.values()] as Pdu[];
-    return { state, authChain: [] };
+    this.statesBefore += 1;
+    const room = this.#room(roomId);
+    return { state: [...(room.before ?? room.state).values()] as Pdu[], authChain: [] };
   }
 
   async selfRequest(method: 'GET' | 'POST', path: string, body?: JsonObject) {
