@@ -3,7 +3,7 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import { type KeyRing, keysFor, type RemoteServers } from '../remote-servers/remote-servers.ts';
 import { isStatePartial } from '../rooms/log-entries.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
@@ -188,7 +188,8 @@ export class Intake {
 
   /** Checks what servers were asked for. */
   verifier({ roomId }: RoomLog, origin: string, rules: RoomVersionRules) {
-    const { keys, clock } = this.#deps;
+    const { clock } = this.#deps;
+    const keys = keysFor(origin, this.#deps.keys);
     return async (events: readonly Json[], signal: AbortSignal): Promise<VerifiedEvent[]> => {
       const ring = await gatherKeys(events, keys, clock, signal, KEYS_OF_EVENTS_WITHIN_MS);
       const drop = (error: EventRejected) =>

@@ -1,6 +1,7 @@
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
 import { compileServerAcl } from '../matrix/server-acl.ts';
+import { keysFor } from '../remote-servers/remote-servers.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
 import type { RoomLog } from '../store/store.ts';
@@ -49,9 +50,9 @@ export class RemoteFeed {
     signal?: AbortSignal,
     large?: LargeReading,
   ): Promise<PeekAnswer> {
-    const { keys, clock, remote } = this.#deps;
+    const { clock, remote } = this.#deps;
     return readPeekAnswer(body, roomId, {
-      keys,
+      keys: keysFor(server, this.#deps.keys),
       clock,
       auth: authSourceAt(remote, server, roomId),
       rejected: ({ reason, message }) => noteDropped(this.#deps, roomId, server, reason, 1, message),
@@ -136,7 +137,8 @@ export class RemoteFeed {
    */
   ingest(roomId: string, origin: string, events: readonly Json[]): Promise<Ingested[]> {
     return this.#queues.run(roomId, async () => {
-      const { store, keys, clock } = this.#deps;
+      const { store, clock } = this.#deps;
+      const keys = keysFor(origin, this.#deps.keys);
       const log = await store.logs.get(roomId);
       const rules = log === null ? undefined : roomVersion(log.roomVersion);
       if (log === null || rules === undefined || log.closed !== null || log.feed !== 'remote') return [];

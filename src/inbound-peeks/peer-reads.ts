@@ -16,6 +16,8 @@ import { RoomGate } from './room-gate.ts';
 /** State of large rooms that is asked of the homeserver at a time, and how many such questions may wait. */
 const LARGE_AT_ONCE = 2;
 const LARGE_WAITING = 20;
+/** What of that one server may take: others are to come in between. */
+const LARGE_OF_ONE = { running: 1, waiting: 10 };
 const RETRY_MS = 10_000;
 
 /** Of one server. A read of history may cost the homeserver a question about each of a hundred events. */
@@ -35,7 +37,7 @@ export class PeerReads {
   readonly #gate: RoomGate;
   readonly #disclosure: Disclosure;
   readonly #limiter = new RateLimiterMemory(READS);
-  readonly #large = new Gate(LARGE_AT_ONCE, LARGE_WAITING);
+  readonly #large = new Gate(LARGE_AT_ONCE, LARGE_WAITING, LARGE_OF_ONE);
   readonly #underWay = new AnswersUnderWay();
 
   constructor(deps: Deps) {
@@ -66,7 +68,7 @@ export class PeerReads {
     if (!peeked.has(read.roomId)) return null;
     const rules = await this.#pass(origin, read.roomId);
     if (read.kind === 'backfill' || read.kind === 'get_missing_events') return this.#events(read, rules);
-    return this.#stateAt(read);
+    return this.#stateAt(origin, read);
   }
 
   async #consume(origin: string): Promise<void> {
@@ -110,6 +112,7 @@ export class PeerReads {
 
   /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */
   async #stateAt(
+    origin: string,
     read: ReadRequest & { kind: 'state' | 'state_ids' | 'event_auth' },
   ): Promise<RoomAnswer | null> {
     const { roomId, eventId } = read;
@@ -120,7 +123,7 @@ export class PeerReads {
         ? await this.#disclosure.goesOutWhole(roomId, eventId, pdu)
         : await this.#disclosure.wasVisible(roomId, eventId);
     if (!allowed) throw new MatrixError(403, 'M_FORBIDDEN', 'That event was not world-readable');
-    const body = await this.#askLarge(read);
+    const body = await this.#askLarge(origin, read);
     if (body === null) return null;
     if (read.kind === 'state_ids') {
       const ids = parseJson(body);
@@ -138,9 +141,9 @@ export class PeerReads {
     return rules;
   }
 
-  async #askLarge(read: ReadRequest): Promise<Buffer | null> {
+  async #askLarge(origin: string, read: ReadRequest): Promise<Buffer | null> {
     try {
-      return await this.#large.run(() => this.#bytesOf(read));
+      return await this.#large.run(() => this.#bytesOf(read), undefined, origin);
     } catch (error) {
       if (!(error instanceof GateFullError)) throw error;
       const message = 'Too much state is being read at the moment';

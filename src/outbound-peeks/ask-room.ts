@@ -67,7 +67,7 @@ export class AskRoom {
     const anew = held?.how === 'anew' || (await takesEachPutAnew(this.#deps.remote, server));
     signal.throwIfAborted();
     const peekId = held === null || anew ? this.#requests.newPeekId() : held.peekId;
-    const turn = this.#large.turn();
+    const turn = this.#large.turn(server);
     signal.addEventListener('abort', turn.leave, { once: true });
     let kept = false;
     try {

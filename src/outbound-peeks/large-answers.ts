@@ -2,6 +2,8 @@ import { Gate } from '../platform/gate.ts';
 
 /** Whole rooms that are held in memory at once: each may take a gigabyte while it is parsed and verified. */
 const LARGE_AT_ONCE = 2;
+/** … and of one server: it may send them as slowly as it likes. */
+const LARGE_OF_ONE = 1;
 
 /** The place that one large answer takes, from its first MiB until it has been read. */
 export interface Turn {
@@ -13,16 +15,17 @@ export interface Turn {
 
 /** Lets few large answers be read at once; the others wait with what they have sent so far. */
 export class LargeAnswers {
-  readonly #gate = new Gate(LARGE_AT_ONCE);
+  readonly #gate = new Gate(LARGE_AT_ONCE, Number.POSITIVE_INFINITY, { running: LARGE_OF_ONE });
 
-  turn(): Turn {
+  turn(server: string): Turn {
     const { promise: left, resolve: leave } = Promise.withResolvers<void>();
     const enter = () =>
       new Promise<void>((entered) => {
-        void this.#gate.run(() => {
+        const work = () => {
           entered();
           return left;
-        });
+        };
+        void this.#gate.run(work, undefined, server);
       });
     return { enter, leave };
   }

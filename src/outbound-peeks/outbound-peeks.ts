@@ -38,6 +38,8 @@ export interface OutboundPeeksDeps {
 
 /** Rooms tended at once: servers that never answer hold up few others. */
 const TENDED_AT_ONCE = 8;
+/** … and of those that are peeked through one server. */
+const TENDED_OF_ONE = 4;
 /** A sweep that takes longer goes on beside the next one. */
 const SWEEP_WAITS_MS = 30_000;
 /** A room is not put again for `expired_peeks` more often than this. */
@@ -68,7 +70,7 @@ export class OutboundPeeks {
   readonly #upkeep: Upkeep;
   readonly #subscribing = new SingleFlight<RoomLog>();
   readonly #tending = new SingleFlight<void>();
-  readonly #gate = new Gate(TENDED_AT_ONCE);
+  readonly #gate = new Gate(TENDED_AT_ONCE, Number.POSITIVE_INFINITY, { running: TENDED_OF_ONE });
   /** Room ID → when it was last put again since its peek had expired. */
   readonly #expiredAt = new Map<string, number>();
 
@@ -196,7 +198,7 @@ export class OutboundPeeks {
   /** The server is in the room no longer, and sends nothing more of it: another one is asked. Rejects with `StoreDownError`. */
   async serverLeft(roomId: string, server: string): Promise<void> {
     const peek = (await this.#live(roomId)).find((held) => held.server === server);
-    if (peek !== undefined) await this.#tend(roomId, () => this.#upkeep.serverLeft(peek));
+    if (peek !== undefined) await this.#tend(roomId, server, () => this.#upkeep.serverLeft(peek));
   }
 
   async #live(roomId: string): Promise<OutboundPeek[]> {
@@ -218,16 +220,17 @@ export class OutboundPeeks {
     const logs = new Map((await store.logs.all()).map((log) => [log.roomId, log]));
     const tended = [...rooms]
       .filter(([roomId, held]) => this.#upkeep.isDue(held, logs.get(roomId), now, toAsk))
-      .map(([roomId]) => roomId)
-      .filter((roomId) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
-      .filter((roomId) => !this.#deps.feed.isCompleting(roomId))
-      .map((roomId) => this.#tend(roomId, () => this.#upkeep.tend(roomId, now, toAsk)));
+      .filter(([roomId]) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
+      .filter(([roomId]) => !this.#deps.feed.isCompleting(roomId))
+      .map(([roomId, [first]]) =>
+        this.#tend(roomId, first?.server, () => this.#upkeep.tend(roomId, now, toAsk)),
+      );
     await this.#forAWhile(Promise.allSettled(tended));
   }
 
-  /** One after the other for each room; of the rooms, a few at once. */
-  #tend(roomId: string, work: () => Promise<void>): Promise<void> {
-    return this.#tending.run(roomId, () => this.#gate.run(work));
+  /** One after the other for each room; of the rooms, and of those of one server, a few at once. */
+  #tend(roomId: string, server: string | undefined, work: () => Promise<void>): Promise<void> {
+    return this.#tending.run(roomId, () => this.#gate.run(work, undefined, server));
   }
 
   /** Rejects with what the first of them failed with, if it did so in time. */
@@ -259,7 +262,7 @@ export class OutboundPeeks {
       const peek = (await this.#live(roomId)).find((held) => held.peekId === peekId);
       if (peek?.server !== server) return;
       this.#expiredAt.set(roomId, clock.now());
-      await this.#tend(roomId, () => this.#upkeep.expired(peek));
+      await this.#tend(roomId, server, () => this.#upkeep.expired(peek));
     } catch (error) {
       logger.warn({ room: roomId, server, reason: String(error) }, 'an expired peek could not be put again');
     }

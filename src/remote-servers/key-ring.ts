@@ -15,6 +15,8 @@ const NOTARY_TIMEOUT_MS = 10_000;
 const DIRECT_TIMEOUT_MS = 10_000;
 /** Look-ups at once; those for events and those for requests do not wait for each other. */
 const LOOKUPS_AT_ONCE = 50;
+/** … and of those, so many for events of one server: it may name servers that are slow on purpose, without end. */
+const LOOKUPS_OF_ONE = 30;
 const MAX_WAITING_REQUESTS = 500;
 /** The notary gives one answer of the server for the key, or a few. */
 const MAX_COPIES = 10;
@@ -42,12 +44,12 @@ export class FederationKeyRing implements KeyRing {
   readonly #deps: KeyRingDeps;
   readonly #cache = new KeyCache();
   readonly #pauses: KeyPauses;
-  /** Those who wait for a server's keys, by use; whoever is first stands in the queue for all. */
+  /** Those who wait for a server's keys, by use and for whom; whoever is first stands in the queue for all. */
   readonly #queued = new LeavableFlight<void>();
   readonly #flights = new SingleFlight<void>();
   readonly #gates = {
     request: new Gate(LOOKUPS_AT_ONCE, MAX_WAITING_REQUESTS),
-    event: new Gate(LOOKUPS_AT_ONCE),
+    event: new Gate(LOOKUPS_AT_ONCE, Number.POSITIVE_INFINITY, { running: LOOKUPS_OF_ONE }),
   };
 
   constructor(deps: KeyRingDeps) {
@@ -61,6 +63,7 @@ export class FederationKeyRing implements KeyRing {
     at: number,
     use: Use,
     signal?: AbortSignal,
+    asker = '',
   ): Promise<Uint8Array | null> {
     if (!isServerName(server) || !isKeyId(keyId) || !Number.isSafeInteger(at)) return null;
     // A look-up for another key of that server may be under way; after it, this one may need its own.
@@ -70,8 +73,8 @@ export class FederationKeyRing implements KeyRing {
       if (!this.#pauses.mayAsk(server, keyId, at, use)) return null;
       const lookUp = () => this.#flights.run(server, () => this.#lookUp(server, keyId, at, use));
       try {
-        await this.#queued.run(`${use} ${server}`, signal, (deserted) =>
-          this.#gates[use].run(lookUp, deserted),
+        await this.#queued.run(`${use} ${server} ${asker}`, signal, (deserted) =>
+          this.#gates[use].run(lookUp, deserted, asker),
         );
       } catch (error) {
         if (error instanceof LeftError || error instanceof GateFullError) return null;

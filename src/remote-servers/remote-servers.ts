@@ -61,7 +61,8 @@ export interface KeyRing {
   /**
    * The raw 32-byte public key, valid at `at` (ms): for requests the present, for events `origin_server_ts`.
    * null when it cannot be had, does not verify or was not valid then, and as soon as `signal` aborts. Look-ups
-   * that nobody waits for any longer are not begun; one that has begun ends by itself and is remembered.
+   * that nobody waits for any longer are not begun; one that has begun ends by itself and is remembered. `asker`:
+   * the server whose events they are; those of one server leave room for those of others.
    */
   publicKey(
     server: string,
@@ -69,7 +70,16 @@ export interface KeyRing {
     at: number,
     use: 'request' | 'event',
     signal?: AbortSignal,
+    asker?: string,
   ): Promise<Uint8Array | null>;
   /** The same of what is kept: nobody is asked. */
   known(server: string, keyId: string, at: number, use: 'request' | 'event'): Uint8Array | null;
+}
+
+/** The same keys, looked up for events of this server. */
+export function keysFor(asker: string, keys: KeyRing): KeyRing {
+  return {
+    known: (server, keyId, at, use) => keys.known(server, keyId, at, use),
+    publicKey: (server, keyId, at, use, signal) => keys.publicKey(server, keyId, at, use, signal, asker),
+  };
 }

@@ -226,7 +226,7 @@ describe('state', () => {
     expect(Buffer.concat(answer?.chunks ?? []).toString()).toBe(odd.toString());
   });
 
-  test('two states at a time are read, twenty wait, and more are told to come later ⇒ 503', async () => {
+  test('one state at a time is read for a server, ten wait, and more are told to come later ⇒ 503; others are read for beside it', async () => {
     let release = () => {};
     let asked = 0;
     const gate = new Promise<void>((resolve) => {
@@ -238,13 +238,19 @@ describe('state', () => {
       return { status: 200, body: Buffer.from('{"pdus":[]}') };
     };
     const path = `${V1}/state/${room}?event_id=%24latest`;
-    const served = Array.from({ length: 25 }, () => serve('GET', path).catch((error: unknown) => error));
+    const read = (origin?: string) =>
+      serve('GET', path, undefined, origin).catch((error: unknown) => error as Error);
+    const served = Array.from({ length: 25 }, () => read());
+    await house.settle();
+    expect(asked).toBe(1);
+    await house.put('other.test');
+    const beside = read('other.test');
     await house.settle();
     expect(asked).toBe(2);
     release();
-    const answers = await Promise.all(served);
-    const refused = answers.filter((answer) => answer instanceof Error);
-    expect(refused).toHaveLength(3);
+    expect(await beside).toEqual({ pdus: [] });
+    const refused = (await Promise.all(served)).filter((answer) => answer instanceof Error);
+    expect(refused).toHaveLength(14);
     expect(refused[0]).toMatchObject({ status: 503, fields: { retry_after_ms: 10_000 } });
   });
 

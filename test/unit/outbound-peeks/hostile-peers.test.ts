@@ -120,6 +120,28 @@ describe('slow servers', () => {
     expect(servers(house.remote.sent('POST')).filter((server) => server === PEER)).toHaveLength(1);
   });
 
+  test('a server with many rooms that answers slowly keeps no room of another from its renewal', async () => {
+    const { house, peek } = await live('good.test');
+    for (let i = 0; i < 12; i++) {
+      const room = house.remoteRoom(new RoomBuilder('10', 'slow.test', `many${i}`), 'slow.test');
+      await house.peek(room.roomId, ALICE, ['slow.test']);
+    }
+    house.remote.on('slow.test', 'POST', '/renew', never);
+    for (const { roomId, peekId } of await house.store.outboundPeeks.all()) {
+      await house.store.outboundPeeks.update(roomId, peekId, { heardAt: peek.renewAt });
+    }
+    // The good one is the last to be due.
+    const all = house.store.outboundPeeks.all.bind(house.store.outboundPeeks);
+    house.store.outboundPeeks.all = async () =>
+      (await all()).toSorted((a, b) => (a.server < b.server ? 1 : -1));
+    const sweep = house.outbound.sweep(peek.renewAt + 1);
+    await house.settle();
+    expect(servers(house.remote.sent('POST')).filter((server) => server === 'good.test')).toHaveLength(1);
+    expect(servers(house.remote.sent('POST')).filter((server) => server === 'slow.test')).toHaveLength(4);
+    await house.settle(60_000);
+    await sweep;
+  });
+
   test('a DELETE to a stopped peer holds up nobody, and is sent at once', async () => {
     const { house, room } = await live();
     house.remote.on(PEER, 'DELETE', '/peek/', never);

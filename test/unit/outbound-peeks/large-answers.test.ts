@@ -7,7 +7,7 @@ test('two large answers at a time; a place that is given up goes to who waits, n
   const large = new LargeAnswers();
   const inside: number[] = [];
   const turns = [0, 1, 2, 3].map((i) => {
-    const turn = large.turn();
+    const turn = large.turn(`s${i}.test`);
     void turn.enter().then(() => inside.push(i));
     return turn;
   });
@@ -23,6 +23,24 @@ test('two large answers at a time; a place that is given up goes to who waits, n
 
 test('an answer that was never large takes no place', async () => {
   const large = new LargeAnswers();
-  for (let i = 0; i < 5; i++) large.turn().leave();
-  await Promise.all([large.turn().enter(), large.turn().enter()]);
+  for (let i = 0; i < 5; i++) large.turn('a.test').leave();
+  await Promise.all([large.turn('a.test').enter(), large.turn('b.test').enter()]);
+});
+
+test('a server that sends large answers without end leaves the other place to others', async () => {
+  const large = new LargeAnswers();
+  const inside: string[] = [];
+  const enter = (server: string) => {
+    const turn = large.turn(server);
+    void turn.enter().then(() => inside.push(server));
+    return turn;
+  };
+  for (let i = 0; i < 5; i++) enter('slow.test');
+  const good = enter('good.test');
+  enter('other.test');
+  await turnsOfTheLoop();
+  expect(inside).toEqual(['slow.test', 'good.test']);
+  good.leave();
+  await turnsOfTheLoop();
+  expect(inside).toEqual(['slow.test', 'good.test', 'other.test']);
 });

@@ -102,6 +102,36 @@ describe('gate', () => {
     await clock.advance(20);
     await Promise.all([first, second]);
   });
+
+  test('what one owner has waiting keeps no other from its turn', async () => {
+    const clock = new ManualClock();
+    const gate = new Gate(3, 100, { running: 2, waiting: 10 });
+    const started: string[] = [];
+    const run = (owner: string, ms = 10) =>
+      gate.run(
+        async () => {
+          started.push(owner);
+          await clock.sleep(ms);
+        },
+        undefined,
+        owner,
+      );
+    const work = Array.from({ length: 12 }, () => run('greedy', 1000));
+    await expect(run('greedy')).rejects.toThrow(GateFullError);
+    for (let i = 0; i < 2; i++) work.push(run('a'), run('b'));
+    await clock.advance(0);
+    expect(started).toEqual(['greedy', 'greedy', 'a']);
+    await clock.advance(30);
+    expect(started).toEqual(['greedy', 'greedy', 'a', 'b', 'a', 'b']);
+    await clock.advance(10_000);
+    await Promise.all(work);
+    expect(started).toHaveLength(16);
+    const all = [run('x'), run('y'), run('z')];
+    await clock.advance(0);
+    expect(started.slice(-3)).toEqual(['x', 'y', 'z']);
+    await clock.advance(10);
+    await Promise.all(all);
+  });
 });
 
 describe('deadline', () => {

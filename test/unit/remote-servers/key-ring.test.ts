@@ -325,13 +325,13 @@ describe('who asks may leave', () => {
     const wanted = ring.publicKey(PEER, key.keyId, now(), 'event', abort.signal);
     const stays = ring.publicKey(PEER, key.keyId, now(), 'event');
     await clock.advance(5000);
-    expect(asked.length).toBe(50);
+    expect(asked.length).toBe(30);
     abort.abort();
     expect(new Set(await Promise.all([...flood, wanted]))).toEqual(new Set([null]));
     notary = async (server) => [keyAnswer(server, [key], now() + DAY)];
     await clock.advance(15_000);
     expect(await stays).not.toBeNull();
-    expect(asked.filter((line) => line.startsWith('notary')).length).toBe(51);
+    expect(asked.filter((line) => line.startsWith('notary')).length).toBe(31);
     expect(await ring.publicKey('s0.example', key.keyId, now() - DAY, 'event')).toBeNull();
     expect(clock.pending).toBe(0);
   });
@@ -415,4 +415,34 @@ describe('an answer with keys', () => {
     const verify_keys = { ...(extra.verify_keys as JsonObject), ...old };
     return signJson({ ...extra, verify_keys, signatures: {} }, PEER, key);
   }
+});
+
+describe('for whose events', () => {
+  test('a server whose events name slow servers without end keeps no other from its keys', async () => {
+    notary = (server) =>
+      server === PEER ? Promise.resolve([keyAnswer(PEER, [key], now() + DAY)]) : new Promise(() => {});
+    direct = () => new Promise(() => {});
+    const flood = Array.from({ length: 300 }, (_, i) =>
+      ring.publicKey(`s${i}.example`, key.keyId, now(), 'event', undefined, 'evil.example'),
+    );
+    await clock.advance(0);
+    expect(asked.length).toBe(30);
+    expect(await ring.publicKey(PEER, key.keyId, now(), 'event', undefined, 'good.example')).not.toBeNull();
+    await clock.advance(11 * 20_000);
+    await Promise.all(flood);
+  });
+
+  test('what one server waits for in its queue is had at once by another', async () => {
+    notary = (server) =>
+      server === PEER ? Promise.resolve([keyAnswer(PEER, [key], now() + DAY)]) : new Promise(() => {});
+    direct = () => new Promise(() => {});
+    const leave = new AbortController();
+    const flood = Array.from({ length: 40 }, (_, i) =>
+      ring.publicKey(`s${i}.example`, key.keyId, now(), 'event', leave.signal, 'evil.example'),
+    );
+    const queued = ring.publicKey(PEER, key.keyId, now(), 'event', leave.signal, 'evil.example');
+    expect(await ring.publicKey(PEER, key.keyId, now(), 'event', undefined, 'good.example')).not.toBeNull();
+    leave.abort();
+    await Promise.all([...flood, queued]);
+  });
 });
