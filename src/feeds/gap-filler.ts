@@ -99,7 +99,10 @@ export class GapFiller {
     }
   }
 
-  /** Asks as long as the server's answers bring something new. */
+  /**
+   * Asks as long as the server's answers bring something new. Of another than the sender, through which the room is
+   * not peeked, nothing is taken but what was asked for.
+   */
   async #askOne(server: string, begin: number, signal: AbortSignal, isSender: boolean): Promise<void> {
     while (this.#left > 0 && this.#found.size < MOST_MISSING) {
       const latest = [...(await this.#unlinked())].slice(0, MOST_AT_ONCE);
@@ -116,7 +119,9 @@ export class GapFiller {
         ...(isSender ? { ignoreBackOff: true } : {}),
       });
       const given = Array.isArray(answer.events) ? answer.events.slice(0, MOST_AT_ONCE * 2) : [];
-      if (!this.#take(await this.#deps.verify(given, signal), begin)) return;
+      const verified = await this.#deps.verify(given, signal);
+      const taken = isSender ? verified : ancestorsAmong(verified, await this.#wanted(), this.#rules);
+      if (!this.#take(taken, begin)) return;
     }
   }
 
@@ -148,6 +153,18 @@ export class GapFiller {
     );
   }
 
+  /** The predecessors that are nowhere. */
+  async #wanted(): Promise<Set<string>> {
+    const unlinked = await this.#unlinked();
+    const events = [...this.#found.values(), ...this.#sent.values()];
+    return new Set(
+      events
+        .filter(({ eventId }) => unlinked.has(eventId))
+        .flatMap(({ pdu }) => prevEventIds(pdu, this.#rules))
+        .filter((id) => this.#nowhere.has(id) && !this.#isKnown(id)),
+    );
+  }
+
   /** Those with a predecessor that is nowhere. */
   async #unlinked(): Promise<Set<string>> {
     const { store } = this.#deps;
@@ -170,4 +187,27 @@ export class GapFiller {
       [...previous].filter(([, ids]) => ids.some((id) => this.#nowhere.has(id))).map(([eventId]) => eventId),
     );
   }
+}
+
+/**
+ * Those of the events that are wanted, or lead to what is. State whose content is not the one that was signed is left
+ * out: only the server that the room is peeked through says what the room's state is, a list of servers without its
+ * entries, say.
+ */
+function ancestorsAmong(
+  events: readonly VerifiedEvent[],
+  wanted: ReadonlySet<string>,
+  rules: RoomVersionRules,
+): VerifiedEvent[] {
+  const usable = events.filter(({ pdu, redacted }) => !(redacted && typeof pdu.state_key === 'string'));
+  const given = new Map(usable.map((event) => [event.eventId, event]));
+  const taken = new Map<string, VerifiedEvent>();
+  const waiting = [...wanted];
+  for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
+    const event = given.get(id);
+    if (event === undefined || taken.has(id)) continue;
+    taken.set(id, event);
+    waiting.push(...prevEventIds(event.pdu, rules));
+  }
+  return usable.filter(({ eventId }) => taken.has(eventId));
 }

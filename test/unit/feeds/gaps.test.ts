@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import type { JsonObject } from '../../../src/matrix/json.ts';
+import type { Json, JsonObject } from '../../../src/matrix/json.ts';
 import { brief, PEER, PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
 import { type BuiltEvent, RoomBuilder } from '../../support/room-builder.ts';
-import { peeked } from './peeked-room.ts';
+import { changed, peeked } from './peeked-room.ts';
 
 const GUEST = '@guest:else.test';
 const OTHER = 'else.test';
@@ -62,6 +62,27 @@ test('what the sender does not give is asked of the room’s other servers, most
   expect(asked(house, OTHER)).toHaveLength(1);
   expect(asked(house, 'third.test')).toHaveLength(0);
   expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: false });
+});
+
+test('another server adds what nobody asked for ⇒ it is not taken', async () => {
+  const { house, room, send, since } = await peeked('10', (builder) => builder.member(GUEST, 'join'));
+  const missed = room.message('missed');
+  const after = room.message('after');
+  const aside = changed(room, room.message('aside', GUEST), { prev_events: missed.pdu.prev_events as Json });
+  house.remote.on(OTHER, 'POST', '/get_missing_events/', () => ({ events: [aside, missed.pdu] }));
+  await send(after);
+  expect(await since()).toEqual(['missed', 'after']);
+});
+
+test('another server gives state without its content ⇒ it is not taken, and the room goes on', async () => {
+  const { house, room, send, since } = await peeked('10', (builder) => builder.member(GUEST, 'join'));
+  const acl = room.state('m.room.server_acl', '', { allow: ['*'] });
+  house.remote.on(OTHER, 'POST', '/get_missing_events/', () => ({ events: [{ ...acl.pdu, content: {} }] }));
+  await send(room.message('after'));
+  expect(await since()).toEqual(['after']);
+  expect(await house.log(room.roomId)).toMatchObject({ needsCatchUp: true });
+  await send(room.message('later'));
+  expect(await since()).toEqual(['after', 'later']);
 });
 
 test('the sender is down, another server fills the gap', async () => {
