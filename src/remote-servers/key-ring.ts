@@ -1,4 +1,4 @@
-import { isServerName } from '../matrix/ids.ts';
+import { isIpLiteral, isServerName, parseServerName } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
@@ -18,6 +18,8 @@ const LOOKUPS_AT_ONCE = 50;
 /** … and of those, so many for events of one server: it may name servers that are slow on purpose, without end. */
 const LOOKUPS_OF_ONE = 30;
 const MAX_WAITING_REQUESTS = 500;
+/** What of these the names of one domain may take, or all that are addresses: anybody can claim as many as he likes. */
+const REQUESTS_OF_ONE = { running: 25, waiting: 100 };
 /** The notary gives one answer of the server for the key, or a few. */
 const MAX_COPIES = 10;
 
@@ -48,7 +50,7 @@ export class FederationKeyRing implements KeyRing {
   readonly #queued = new LeavableFlight<void>();
   readonly #flights = new SingleFlight<void>();
   readonly #gates = {
-    request: new Gate(LOOKUPS_AT_ONCE, MAX_WAITING_REQUESTS),
+    request: new Gate(LOOKUPS_AT_ONCE, MAX_WAITING_REQUESTS, REQUESTS_OF_ONE),
     event: new Gate(LOOKUPS_AT_ONCE, Number.POSITIVE_INFINITY, { running: LOOKUPS_OF_ONE }),
   };
 
@@ -66,6 +68,7 @@ export class FederationKeyRing implements KeyRing {
     asker = '',
   ): Promise<Uint8Array | null> {
     if (!isServerName(server) || !isKeyId(keyId) || !Number.isSafeInteger(at)) return null;
+    const owner = use === 'event' ? asker : domainOf(server);
     // A look-up for another key of that server may be under way; after it, this one may need its own.
     for (let round = 0; round <= NOTARY_LOOKUPS_PER_PAUSE; round++) {
       const key = this.known(server, keyId, at, use);
@@ -73,8 +76,8 @@ export class FederationKeyRing implements KeyRing {
       if (!this.#pauses.mayAsk(server, keyId, at, use)) return null;
       const lookUp = () => this.#flights.run(server, () => this.#lookUp(server, keyId, at, use));
       try {
-        await this.#queued.run(`${use} ${server} ${asker}`, signal, (deserted) =>
-          this.#gates[use].run(lookUp, deserted, asker),
+        await this.#queued.run(`${use} ${server} ${owner}`, signal, (deserted) =>
+          this.#gates[use].run(lookUp, deserted, owner),
         );
       } catch (error) {
         if (error instanceof LeftError || error instanceof GateFullError) return null;
@@ -152,4 +155,10 @@ export class FederationKeyRing implements KeyRing {
     this.#cache.admit(server, keys, firstHand);
     return true;
   }
+}
+
+/** Who has one name has all below it, and an address costs nothing to make up: the last two labels tell them apart. */
+function domainOf(server: string): string {
+  const host = parseServerName(server)?.host.toLowerCase() ?? '';
+  return isIpLiteral(host) ? 'address' : host.replace(/\.+$/, '').split('.').slice(-2).join('.');
 }

@@ -296,6 +296,24 @@ describe('how often others are asked', () => {
   });
 });
 
+describe('names that anybody claims', () => {
+  test.each(['s%.evil.example', 's%.evil.example.', '[2001:db8::%]', '1.2.3.4:%'])(
+    'names of one domain, %s, and addresses, keep no other server from being known',
+    async (pattern) => {
+      notary = (server) =>
+        server === PEER ? Promise.resolve([keyAnswer(PEER, [key], now() + DAY)]) : new Promise(() => {});
+      direct = () => new Promise(() => {});
+      const flood = Array.from({ length: 700 }, (_, i) =>
+        ring.publicKey(pattern.replace('%', String(i + 1)), key.keyId, now(), 'request'),
+      );
+      await clock.advance(0);
+      expect(await forRequest()).not.toBeNull();
+      await clock.advance(10 * 20_000);
+      expect(new Set(await Promise.all(flood))).toEqual(new Set([null]));
+    },
+  );
+});
+
 describe('who asks may leave', () => {
   const hanging = () => new Promise<never>(() => {});
 
