@@ -16,8 +16,6 @@ const PAGE = 500;
 const MOST_ROOMS = 20_000;
 /** A room's members are not counted more often than this, however many leave. */
 const COUNTED_AFTER_MS = 5_000;
-/** Members looked at between two turns of the event loop. */
-const BATCH = 500;
 
 export interface RoomChangesDeps {
   readonly store: Store;
@@ -155,13 +153,12 @@ export class RoomChanges {
   }
 
   async #hasMember(roomId: string, server: string): Promise<boolean> {
-    const state = await this.#deps.store.replicas.state(roomId);
-    for (let start = 0; start < state.length; start += BATCH) {
-      if (start > 0) await setImmediate();
-      for (const event of state.slice(start, start + BATCH)) {
-        if (event.type !== 'm.room.member' || serverNameOf(event.stateKey ?? '') !== server) continue;
+    for await (const slice of this.#deps.store.replicas.stateOfType(roomId, 'm.room.member')) {
+      for (const event of slice) {
+        if (serverNameOf(event.stateKey ?? '') !== server) continue;
         if (contentOf(event).membership === 'join') return true;
       }
+      await setImmediate();
     }
     return false;
   }
