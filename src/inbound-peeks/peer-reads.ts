@@ -1,4 +1,3 @@
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { isObject, type Json, JsonError, type JsonObject } from '../matrix/json.ts';
@@ -6,9 +5,10 @@ import { HOLDS_EVENTS, parseJson } from '../matrix/json-scan.ts';
 import { redact } from '../matrix/redaction.ts';
 import { type RoomVersionRules, roomVersion } from '../matrix/room-versions.ts';
 import { Gate, GateFullError } from '../platform/gate.ts';
-import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
 import type { Store } from '../store/store.ts';
 import { Disclosure } from './disclosure.ts';
+import { ReadLimits } from './read-limits.ts';
 import { parseRead, type ReadRequest, toTarget } from './read-request.ts';
 import { AnswersUnderWay, type RoomAnswer } from './room-answer.ts';
 import { RoomGate } from './room-gate.ts';
@@ -19,9 +19,6 @@ const LARGE_WAITING = 20;
 /** What of that one server may take: others are to come in between. */
 const LARGE_OF_ONE = { running: 1, waiting: 10 };
 const RETRY_MS = 10_000;
-
-/** Of one server. A read of history may cost the homeserver a question about each of a hundred events. */
-const READS = { points: 60, duration: 60 };
 
 interface Deps {
   readonly store: Pick<Store, 'inboundPeeks' | 'logs'>;
@@ -36,7 +33,7 @@ export class PeerReads {
   readonly #deps: Deps;
   readonly #gate: RoomGate;
   readonly #disclosure: Disclosure;
-  readonly #limiter = new RateLimiterMemory(READS);
+  readonly #limits = new ReadLimits();
   readonly #large = new Gate(LARGE_AT_ONCE, LARGE_WAITING, LARGE_OF_ONE);
   readonly #underWay = new AnswersUnderWay();
 
@@ -62,22 +59,13 @@ export class PeerReads {
     const peeks = await this.#deps.store.inboundPeeks.ofServer(origin);
     const read = peeks.length === 0 ? null : parseRead(method, rawTarget, body);
     if (read === null) return null;
-    await this.#consume(origin);
     const peeked = new Set(peeks.map((peek) => peek.roomId));
+    if (read.kind !== 'event' && !peeked.has(read.roomId)) return null;
+    await this.#limits.consume(origin, read);
     if (read.kind === 'event') return this.#event(origin, read, peeked);
-    if (!peeked.has(read.roomId)) return null;
     const rules = await this.#pass(origin, read.roomId);
     if (read.kind === 'backfill' || read.kind === 'get_missing_events') return this.#events(read, rules);
     return this.#stateAt(origin, read);
-  }
-
-  async #consume(origin: string): Promise<void> {
-    try {
-      await this.#limiter.consume(origin);
-    } catch (error) {
-      if (!(error instanceof RateLimiterRes)) throw error;
-      throw limitExceeded('Your server reads too often', Math.max(1, error.msBeforeNext));
-    }
   }
 
   async #event(
@@ -88,8 +76,7 @@ export class PeerReads {
     const answer = await this.#ask(read);
     const pdu = Array.isArray(answer?.pdus) ? answer.pdus[0] : undefined;
     if (answer === null || !isObject(pdu)) return null;
-    // The create event of a room of version 12 has no room ID: the room is named after it.
-    const roomId = typeof pdu.room_id === 'string' ? pdu.room_id : `!${read.eventId.slice(1)}`;
+    const roomId = roomIdOf(pdu, read.eventId);
     if (!peeked.has(roomId)) return null;
     const rules = await this.#pass(origin, roomId);
     const whole = await this.#disclosure.goesOutWhole(roomId, read.eventId, pdu);
@@ -105,7 +92,9 @@ export class PeerReads {
     const list = read.kind === 'backfill' ? 'pdus' : 'events';
     const most = Number(read.kind === 'backfill' ? read.limit : read.body.limit);
     const pdus = Array.isArray(answer[list]) ? answer[list].filter(isObject).slice(0, most) : [];
-    const events = pdus.flatMap((pdu) => identified(pdu, rules));
+    const events = pdus
+      .flatMap((pdu) => identified(pdu, rules))
+      .filter(({ eventId, pdu }) => roomIdOf(pdu, eventId) === read.roomId);
     const whole = await this.#disclosure.whichGoOutWhole(read.roomId, events);
     return ok({ ...answer, [list]: events.map(({ pdu }, i) => (whole[i] ? pdu : redact(pdu, rules))) });
   }
@@ -164,6 +153,11 @@ export class PeerReads {
     const answer = await this.#deps.homeserver.selfRequest(method, toTarget(read), body);
     return answer.status === 200 ? answer.body : null;
   }
+}
+
+/** The create event of a room of version 12 has no room ID: the room is named after it. */
+function roomIdOf(pdu: JsonObject, eventId: string): string {
+  return typeof pdu.room_id === 'string' ? pdu.room_id : `!${eventId.slice(1)}`;
 }
 
 /** Not an event that canonical JSON cannot hold, nested too deep for one: no other server could take it. */

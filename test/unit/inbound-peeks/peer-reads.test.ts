@@ -175,19 +175,53 @@ describe('who may read', () => {
   });
 });
 
-test('60 reads a minute of each server, then 429 with the time to wait; the homeserver is not asked', async () => {
-  await house.put('other.test');
-  const path = script(`${V1}/state/${room}?event_id=%24latest`, { pdus: [] });
-  for (let i = 0; i < 60; i++) await serve('GET', path);
-  const asked = house.homeserver.selfRequests.length;
-  await expect(serve('GET', path)).rejects.toMatchObject({
+describe('how many reads a server may make in a minute', () => {
+  const state = (at = '$latest', roomId = ROOM) =>
+    script(`${V1}/state/${encodeURIComponent(roomId)}?event_id=${encodeURIComponent(at)}`, { pdus: [] });
+  const tooMany = {
     status: 429,
     errcode: 'M_LIMIT_EXCEEDED',
     fields: { retry_after_ms: expect.any(Number) },
+  };
+
+  test('60 of history and state in a room, then 429 with the time to wait; the homeserver is not asked', async () => {
+    const other = '!b:here.test';
+    house.homeserver.addRoom(other);
+    const [here, there] = [event('here', true), event('there', true, { room_id: other })];
+    await house.put('other.test');
+    await house.put(PEER, 'p', other);
+    const path = state(here.id);
+    for (let i = 0; i < 60; i++) expect(await serve('GET', path)).toEqual({ pdus: [] });
+    const asked = house.homeserver.selfRequests.length;
+    await expect(serve('GET', path)).rejects.toMatchObject(tooMany);
+    await expect(serve('GET', `${V1}/backfill/${room}?v=$latest&limit=1`)).rejects.toMatchObject(tooMany);
+    expect(house.homeserver.selfRequests).toHaveLength(asked);
+    expect(await serve('GET', path, undefined, 'other.test')).toEqual({ pdus: [] });
+    expect(await serve('GET', state(there.id, other))).toEqual({ pdus: [] });
+    expect(await serve('GET', path, undefined, 'stranger.test')).toBeNull();
   });
-  expect(house.homeserver.selfRequests).toHaveLength(asked);
-  expect(await serve('GET', path, undefined, 'other.test')).toEqual({ pdus: [] });
-  expect(await serve('GET', path, undefined, 'stranger.test')).toBeNull();
+
+  test('what a room asks after a fork: 12 questions for missing events, 3 auth chains, a state and 100 events', async () => {
+    const missing = script(`${V1}/get_missing_events/${room}`, { events: [] });
+    const auth = script(`${V1}/event_auth/${room}/%24latest`, { auth_chain: [] });
+    const ids = script(`${V1}/state_ids/${room}?event_id=%24latest`, { pdu_ids: [], auth_chain_ids: [] });
+    const { id, pdu } = event('one', true);
+    const one = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+    const body = { earliest_events: ['$a'], latest_events: ['$b'], limit: 20 };
+    for (let i = 0; i < 12; i++) expect(await serve('POST', missing, body)).not.toBeNull();
+    for (let i = 0; i < 3; i++) expect(await serve('GET', auth)).not.toBeNull();
+    expect(await serve('GET', ids)).not.toBeNull();
+    for (let i = 0; i < 100; i++) expect(await serve('GET', one)).not.toBeNull();
+  });
+
+  test('600 in all its rooms, of which those of history count five times', async () => {
+    const { id, pdu } = event('one', true);
+    const one = script(`${V1}/event/${encodeURIComponent(id)}`, { pdus: [pdu] });
+    await serve('GET', state());
+    for (let i = 0; i < 595; i++) await serve('GET', one);
+    await expect(serve('GET', one)).rejects.toMatchObject(tooMany);
+    await expect(serve('GET', state())).rejects.toMatchObject(tooMany);
+  });
 });
 
 describe('state', () => {
@@ -271,6 +305,13 @@ describe('history', () => {
     expect(contents(answer?.pdus)).toEqual(
       Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? {} : { body: `${i}` })),
     );
+  });
+
+  test('an event of another room that the homeserver gives goes nowhere', async () => {
+    const events = [event('here', true), event('there', true, { room_id: '!other:here.test' })];
+    script(`${V1}/backfill/${room}?v=%24latest&limit=10`, { pdus: events.map(({ pdu }) => pdu) });
+    const answer = await serve('GET', `${V1}/backfill/${room}?v=$latest&limit=10`);
+    expect(contents(answer?.pdus)).toEqual([{ body: 'here' }]);
   });
 
   test('of hidden auth events: the present auth chain is looked up once for all of them', async () => {
