@@ -145,11 +145,17 @@ export interface StoredEvent {
 
 /** The current state of a remote room and the auth chain that supports it. A resident room has none. */
 export interface ReplicaStore {
-  /** Replaces the room's whole replica in one step. */
+  /**
+   * Replaces the room's whole replica. A large one is written beside it, with turns of the event loop between, and
+   * then takes its place in one step: whatever is added meanwhile goes with the earlier one.
+   */
   replace(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void>;
   /** Adds events to the replica's state (replacing their keys) or auth chain. */
   add(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void>;
-  /** The whole current state. */
+  /**
+   * The whole current state, of one replica and each key once, read with turns of the event loop between. Of what is
+   * added meanwhile the one or the other is given; who needs it of one moment reads it in the room's turn.
+   */
   state(roomId: string): Promise<StoredEvent[]>;
   /**
    * The current state events of one type, a few hundred at a time, each one once, in no order. Of what changes

@@ -22,6 +22,12 @@ export function roomKeys(roomId: string) {
     state: `${room}:state`,
     stateEvents: `${room}:state-events`,
     auth: `${room}:auth`,
+    /** A replica that is being written, and will take the place of the one that is read. */
+    staged: (name: string) => [
+      `${room}:staged/${name}:state`,
+      `${room}:staged/${name}:state-events`,
+      `${room}:staged/${name}:auth`,
+    ],
     outbound: `${room}:outbound`,
     /** Index: devices with a live peek on the room. */
     readers: `${room}:readers`,

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { ReplicaStore, StoredEvent } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
 import { decodeEvent, encodeEvent, stateField } from './event-codec.ts';
@@ -7,8 +8,12 @@ import { asHash, asList, asText, asTexts } from './replies.ts';
 import type { RoomIndex } from './room-index.ts';
 import { scripts } from './scripts.ts';
 
-/** Fields that one step of a scan looks at. */
+/** Events that are read or written by one command. */
 const SLICE = 250;
+/** Times that a large state is read again because it has changed meanwhile, before it is read by one command. */
+const READINGS = 3;
+/** What was staged by a process that did not come to the end of it goes then. */
+const STAGED_FOR_MS = 10 * 60_000;
 
 export class RedisReplicas implements ReplicaStore {
   readonly #redis: RedisConnection;
@@ -21,16 +26,50 @@ export class RedisReplicas implements ReplicaStore {
     this.#rooms = rooms;
   }
 
-  replace(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void> {
-    return this.#write('replace', roomId, state, authChain);
+  async replace(
+    roomId: string,
+    state: readonly StoredEvent[],
+    authChain: readonly StoredEvent[],
+  ): Promise<void> {
+    if (Math.max(state.length, authChain.length) <= SLICE) {
+      return this.#write(roomId, 'replace', state, authChain);
+    }
+    const { state: stateKey, stateEvents, auth, staged } = roomKeys(roomId);
+    const stagedKeys = staged(randomUUID());
+    for (let at = 0; at < Math.max(state.length, authChain.length); at += SLICE) {
+      const slice = [state, authChain].map((events) => events.slice(at, at + SLICE));
+      const values = toValues(slice[0] ?? [], slice[1] ?? []);
+      const mode = at === 0 ? 'stage' : 'stage on';
+      await this.#redis.run(scripts.replicaWrite, stagedKeys, [mode, STAGED_FOR_MS, ...values]);
+    }
+    await this.#indexes.adding([this.#rooms.entry(roomId)], () =>
+      this.#redis.run(scripts.replicaSwitch, [stateKey, stateEvents, auth, ...stagedKeys], []),
+    );
   }
 
   add(roomId: string, state: readonly StoredEvent[], authChain: readonly StoredEvent[]): Promise<void> {
-    return this.#write('add', roomId, state, authChain);
+    return this.#write(roomId, 'add', state, authChain);
   }
 
+  /** All event IDs as they are at one moment, then their events by slices: whole as long as none has gone meanwhile. */
   async state(roomId: string): Promise<StoredEvent[]> {
-    return asTexts(await this.#redis.call('HVALS', roomKeys(roomId).stateEvents)).map(decodeEvent);
+    const { state, stateEvents } = roomKeys(roomId);
+    for (let reading = 0; reading < READINGS; reading++) {
+      const found = await this.#eventsOf(stateEvents, asTexts(await this.#redis.call('HVALS', state)));
+      if (found !== null) return found;
+    }
+    return asTexts(await this.#redis.call('HVALS', stateEvents)).map(decodeEvent);
+  }
+
+  /** Null when one of them is not there. */
+  async #eventsOf(key: string, eventIds: readonly string[]): Promise<StoredEvent[] | null> {
+    const found: StoredEvent[] = [];
+    for (let at = 0; at < eventIds.length; at += SLICE) {
+      const values = asList(await this.#redis.call('HMGET', key, ...eventIds.slice(at, at + SLICE)));
+      if (!values.every((value) => typeof value === 'string')) return null;
+      for (const value of values) found.push(decodeEvent(value));
+    }
+    return found;
   }
 
   async *stateOfType(roomId: string, type: string): AsyncGenerator<StoredEvent[]> {
@@ -76,24 +115,29 @@ export class RedisReplicas implements ReplicaStore {
   }
 
   async #write(
-    mode: 'add' | 'replace',
     roomId: string,
+    mode: 'add' | 'replace',
     state: readonly StoredEvent[],
     authChain: readonly StoredEvent[],
   ): Promise<void> {
-    const keyed = state.flatMap((event) =>
-      event.stateKey === null
-        ? []
-        : [stateField(event.type, event.stateKey), event.eventId, encodeEvent(event)],
-    );
-    const chain = authChain.flatMap((event) => [event.eventId, encodeEvent(event)]);
     const { state: stateKey, stateEvents, auth } = roomKeys(roomId);
+    const values = [mode, 0, ...toValues(state, authChain)];
     await this.#indexes.adding([this.#rooms.entry(roomId)], () =>
-      this.#redis.run(
-        scripts.replicaWrite,
-        [stateKey, stateEvents, auth],
-        [mode, keyed.length / 3, ...keyed, ...chain],
-      ),
+      this.#redis.run(scripts.replicaWrite, [stateKey, stateEvents, auth], values),
     );
   }
+}
+
+/** As `replica-write.lua` takes them. */
+function toValues(
+  state: readonly StoredEvent[],
+  authChain: readonly StoredEvent[],
+): readonly (string | number)[] {
+  const keyed = state.flatMap((event) =>
+    event.stateKey === null
+      ? []
+      : [stateField(event.type, event.stateKey), event.eventId, encodeEvent(event)],
+  );
+  const chain = authChain.flatMap((event) => [event.eventId, encodeEvent(event)]);
+  return [keyed.length / 3, ...keyed, ...chain];
 }

@@ -19,6 +19,7 @@ export const scripts = {
   logReadLast: script('log-read-last'),
   logPrune: script('log-prune'),
   replicaWrite: script('replica-write'),
+  replicaSwitch: script('replica-switch'),
   replicaStateOf: script('replica-state-of'),
   roomEvent: script('room-event'),
   roomSize: script('room-size'),

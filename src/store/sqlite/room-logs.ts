@@ -2,14 +2,17 @@ import type { Notices } from '../notices.ts';
 import type { Append, LogEntry, NewLogEntry, RoomLog, RoomLogStore } from '../store.ts';
 import type { Database } from './database.ts';
 import { type EntryRow, type LogRow, toEntry, toLog } from './log-rows.ts';
-import { dropReplica, replaceState } from './replicas.ts';
+import { addToReplica, currentReplica, leaveReplica, ownReplica, REPLICA_TABLES } from './replica-rows.ts';
 
 export class SqliteRoomLogs implements RoomLogStore {
   readonly #db: Database;
   readonly #notices: Notices;
+  readonly #replicaLeft: () => void;
 
-  constructor(db: Database, notices: Notices) {
+  /** `replicaLeft`: a replica is to be deleted. */
+  constructor(db: Database, notices: Notices, replicaLeft: () => void) {
     this.#db = db;
+    this.#replicaLeft = replicaLeft;
     this.#notices = notices;
   }
 
@@ -99,8 +102,9 @@ export class SqliteRoomLogs implements RoomLogStore {
   async drop(roomId: string): Promise<void> {
     this.#db.write(() => {
       this.#db.run('DELETE FROM room_logs WHERE room_id = ?', roomId);
-      dropReplica(this.#db, roomId);
+      leaveReplica(this.#db, roomId);
     });
+    this.#replicaLeft();
   }
 
   #append(roomId: string, append: Append): { appended: LogEntry[]; changed: boolean } {
@@ -113,7 +117,9 @@ export class SqliteRoomLogs implements RoomLogStore {
       if (this.#positionOf(roomId, entry.eventId) !== undefined) continue;
       head += append.afterGap && appended.length === 0 ? 2 : 1;
       this.#insert(roomId, head, entry);
-      if (append.intoReplica && entry.applied) replaceState(this.#db, roomId, entry);
+      if (append.intoReplica && entry.applied && entry.stateKey !== null) {
+        addToReplica(this.#db, ownReplica(this.#db, roomId), { state: [entry], authChain: [] });
+      }
       appended.push({ ...entry, position: head });
     }
     this.#db.run(
@@ -155,8 +161,11 @@ export class SqliteRoomLogs implements RoomLogStore {
   }
 
   #amend(roomId: string, eventId: string, json: string): void {
-    for (const table of ['log_entries', 'replica_state', 'replica_auth']) {
-      this.#db.run(`UPDATE ${table} SET json = ? WHERE room_id = ? AND event_id = ?`, json, roomId, eventId);
+    const logged = 'UPDATE log_entries SET json = ? WHERE room_id = ? AND event_id = ?';
+    this.#db.run(logged, json, roomId, eventId);
+    const replica = currentReplica(this.#db, roomId);
+    for (const table of replica === null ? [] : REPLICA_TABLES) {
+      this.#db.run(`UPDATE ${table} SET json = ? WHERE replica = ? AND event_id = ?`, json, replica, eventId);
     }
   }
 

@@ -38,23 +38,31 @@ const migrations: readonly string[] = [
     UNIQUE (room_id, event_id)
   ) STRICT;
 
-  CREATE TABLE replica_state (
+  CREATE TABLE replicas (
+    replica INTEGER PRIMARY KEY,
     room_id TEXT NOT NULL,
+    current INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX current_replicas ON replicas (room_id) WHERE current = 1;
+  CREATE INDEX left_replicas ON replicas (replica) WHERE current = 0;
+
+  CREATE TABLE replica_state (
+    replica INTEGER NOT NULL,
     type TEXT NOT NULL,
     state_key TEXT NOT NULL,
     event_id TEXT NOT NULL,
     json TEXT NOT NULL,
-    PRIMARY KEY (room_id, type, state_key)
+    PRIMARY KEY (replica, type, state_key)
   ) STRICT;
-  CREATE INDEX replica_state_by_event ON replica_state (room_id, event_id);
+  CREATE INDEX replica_state_by_event ON replica_state (replica, event_id);
 
   CREATE TABLE replica_auth (
-    room_id TEXT NOT NULL,
+    replica INTEGER NOT NULL,
     event_id TEXT NOT NULL,
     json TEXT NOT NULL,
     type TEXT NOT NULL,
     state_key TEXT,
-    PRIMARY KEY (room_id, event_id)
+    PRIMARY KEY (replica, event_id)
   ) STRICT;
 
   CREATE TABLE device_peeks (
@@ -118,12 +126,10 @@ const migrations: readonly string[] = [
   `,
 ];
 
-/** Every table whose rows are records. */
+/** Every table whose rows are records, but those of the replicas, where a row may be left to be deleted. */
 export const TABLES = [
   'room_logs',
   'log_entries',
-  'replica_state',
-  'replica_auth',
   'device_peeks',
   'inbound_peeks',
   'cursors',

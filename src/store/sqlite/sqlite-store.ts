@@ -7,6 +7,7 @@ import { SqliteDevicePeeks } from './device-peeks.ts';
 import { SqliteInboundPeeks } from './inbound-peeks.ts';
 import { ProcessLeases } from './leases.ts';
 import { SqliteOutboundPeeks } from './outbound-peeks.ts';
+import { REPLICA_TABLES } from './replica-rows.ts';
 import { SqliteReplicas } from './replicas.ts';
 import { SqliteRoomLogs } from './room-logs.ts';
 import { TABLES } from './schema.ts';
@@ -27,7 +28,7 @@ export class SqliteStore implements Store {
   constructor(db: Database, clock: Clock, logger: Logger) {
     this.#db = db;
     this.#notices = new Notices(logger);
-    this.logs = new SqliteRoomLogs(db, this.#notices);
+    this.logs = new SqliteRoomLogs(db, this.#notices, () => this.replicas.clean());
     this.replicas = new SqliteReplicas(db);
     this.devicePeeks = new SqliteDevicePeeks(db, this.#notices);
     this.inboundPeeks = new SqliteInboundPeeks(db, this.#notices);
@@ -44,12 +45,15 @@ export class SqliteStore implements Store {
   }
 
   async size(): Promise<number> {
-    const counts = TABLES.map((table) => `(SELECT count(*) FROM ${table})`).join(' + ');
+    const current = 'WHERE replica IN (SELECT replica FROM replicas WHERE current = 1)';
+    const tables = [...TABLES, ...REPLICA_TABLES.map((table) => `${table} ${current}`)];
+    const counts = tables.map((table) => `(SELECT count(*) FROM ${table})`).join(' + ');
     return this.#db.read(() => this.#db.get<{ held: number }>(`SELECT ${counts} AS held`)?.held ?? 0);
   }
 
   async close(): Promise<void> {
     this.#notices.clear();
+    this.replicas.close();
     this.#db.close();
   }
 }

@@ -56,6 +56,55 @@ export function replicaConformance(given: Given): void {
       expect(await given.store.size()).toBe(5000);
     });
 
+    describe('a large one', () => {
+      const members = (round: number, count = 1300) =>
+        Array.from({ length: count }, (_, n) => stateEvent(`$${round}-${n}`, 'm.room.member', `@${n}:x`));
+
+      test('is read as it was, though it is replaced, dropped or added to meanwhile', async () => {
+        const { replicas } = given.store;
+        for (const change of [
+          () => replicas.replace(ROOM, members(2), members(2)),
+          () => replicas.add(ROOM, members(3, 700), []),
+          () => replicas.drop(ROOM),
+        ]) {
+          await replicas.replace(ROOM, members(1), members(0));
+          const [seen] = await Promise.all([replicas.state(ROOM), change()]);
+          const keys = new Set(seen.map(({ stateKey }) => stateKey));
+          expect(seen.length).toBe(keys.size);
+          expect([0, 1300]).toContain(seen.length);
+        }
+        expect(await given.store.size()).toBe(0);
+      });
+
+      test('replaces it: what is added meanwhile goes with the one before', async () => {
+        const { replicas } = given.store;
+        await replicas.add(ROOM, [name], []);
+        await Promise.all([replicas.replace(ROOM, members(1), [create]), replicas.add(ROOM, [alice], [])]);
+        expect(byId(await replicas.state(ROOM))).toEqual(byId(members(1)));
+        expect(await replicas.event(ROOM, '$create')).toEqual(create);
+      });
+
+      test('written twice at once is one of the two', async () => {
+        const { replicas } = given.store;
+        await Promise.all([1, 2].map((round) => replicas.replace(ROOM, members(round), members(round))));
+        const rounds = new Set((await replicas.state(ROOM)).map(({ eventId }) => eventId.split('-')[0]));
+        expect(rounds.size).toBe(1);
+        expect(await given.store.size()).toBe(2600);
+      });
+
+      test('that was dropped is gone at once, and a new one may come at once', async () => {
+        const { replicas } = given.store;
+        await replicas.replace(ROOM, members(1), members(0));
+        await replicas.drop(ROOM);
+        expect(await given.store.size()).toBe(0);
+        expect(await replicas.event(ROOM, '$1-7')).toBeNull();
+        await replicas.add(ROOM, [name], []);
+        await replicas.add('!other:x', members(2, 3), []);
+        expect(await replicas.state(ROOM)).toEqual([name]);
+        expect(await given.store.size()).toBe(4);
+      });
+    });
+
     test('the state of one type is read in slices, each event once', async () => {
       const members = Array.from({ length: 1201 }, (_, n) => stateEvent(`$${n}`, 'm.room.member', `@${n}:x`));
       const others = ODD_STRINGS.map((odd, n) => stateEvent(`$odd${n}`, 'm.odd', odd));
