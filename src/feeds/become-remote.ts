@@ -36,7 +36,7 @@ export async function becomeRemote(
   const current = new Set(answer.state.map(({ eventId }) => eventId));
   const graph = await RoomGraph.of(store, log, answer.rules);
   const room = { store, roomId, rules: answer.rules };
-  const admission = new Admission(room, CurrentState.of(old), graph, deps.clock.now());
+  const admission = new Admission(room, await CurrentState.of(old), graph, deps.clock.now());
   for (const event of parentsFirst(fresh, answer.rules)) await admission.take(event, current);
   await appendRemote(deps, roomId, admission, { gap: gap && fresh.length > 0, needsCatchUp: false });
   // The feed's kind last: a crash before it, and all this is done again.

@@ -1,4 +1,5 @@
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
+import { eachInTurns, takeTurns } from '../platform/turns.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import { isMark, isStatePartial, pduOf } from '../rooms/log-entries.ts';
 import { whyNotPeekable } from '../rooms/readable.ts';
@@ -15,6 +16,8 @@ const MOST_UNKNOWN = 50;
 /** Entries that must lead on without a gap: what is missing in one only the newest events of the server can fill. */
 const WITHOUT_GAP = 50;
 const FETCHED_WITHIN_MS = 10_000;
+/** What says whether a room may be peeked. */
+const OPENNESS: ReadonlySet<string> = new Set(['m.room.history_visibility', 'm.room.encryption']);
 
 /**
  * Compares the state of a room with that of the server it is peeked through, by the IDs of its state at the one end
@@ -38,7 +41,9 @@ export async function compareState(
 
   const held = await store.replicas.state(roomId);
   const endSlot = end.stateKey === null ? null : slotOf(end);
-  const heldIds = new Set(held.map(({ eventId }) => eventId));
+  const turn = takeTurns();
+  const heldIds = new Set<string>();
+  await eachInTurns(held, ({ eventId }) => heldIds.add(eventId), turn);
   const unknown = [...ids].filter((id) => !heldIds.has(id));
   if (unknown.length > MOST_UNKNOWN) return false;
   const found = await eventsOf(deps, intake, log, rules, server, unknown);
@@ -49,11 +54,14 @@ export async function compareState(
     // The server's state is that before the event, which becomes current after it.
     if (!heldIds.has(end.eventId)) changed.set(endSlot, asVerified(end));
   }
-  const gone = held.filter((event) => {
+  const gone: StoredEvent[] = [];
+  const judge = (event: StoredEvent) => {
+    if (ids.has(event.eventId)) return;
     const slot = slotOf(event);
-    return !ids.has(event.eventId) && !changed.has(slot) && slot !== endSlot;
-  });
-  if (!isStillPeekable(held, changed, gone)) return false;
+    if (!changed.has(slot) && slot !== endSlot) gone.push(event);
+  };
+  await eachInTurns(held, judge, turn);
+  if (!(await isStillPeekable(held, changed, gone))) return false;
 
   const news = [...changed.values()];
   const inLog = await store.logs.positions(
@@ -121,16 +129,17 @@ async function eventsOf(
 }
 
 /** Create event and power levels are there, and the room is open: else its server is to say so in its own words. */
-function isStillPeekable(
+async function isStillPeekable(
   held: readonly StoredEvent[],
   changed: ReadonlyMap<string, VerifiedEvent>,
   gone: readonly StoredEvent[],
-): boolean {
+): Promise<boolean> {
   const lost = new Set(gone.map(({ type }) => type));
   if (['m.room.create', 'm.room.power_levels', 'm.room.history_visibility'].some((type) => lost.has(type))) {
     return false;
   }
-  const state = CurrentState.of([...held, ...[...changed.values()].map(storedEvent)]);
+  const events = [...held, ...[...changed.values()].map(storedEvent)];
+  const state = await CurrentState.of(events.filter(({ type }) => OPENNESS.has(type)));
   const visibility = state.auth('m.room.history_visibility', '');
   return whyNotPeekable({ visibility, encryption: state.auth('m.room.encryption', '') }) === null;
 }

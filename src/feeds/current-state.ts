@@ -2,6 +2,7 @@ import { authTypesFor, type StateName } from '../matrix/auth-rules/auth-events.t
 import type { AuthState } from '../matrix/auth-rules/auth-state.ts';
 import { type Pdu, stateKeyOf } from '../matrix/pdu.ts';
 import type { RoomVersionRules } from '../matrix/room-versions.ts';
+import { eachInTurns } from '../platform/turns.ts';
 import { pduOf, stateSlot } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { Store, StoredEvent } from '../store/store.ts';
@@ -44,8 +45,10 @@ export class CurrentState {
   }
 
   /** Of state that is at hand as a whole. */
-  static of(state: readonly StoredEvent[]): CurrentState {
-    return new CurrentState(new Map(state.map((event) => [slotOf(event), event])));
+  static async of(state: readonly StoredEvent[]): Promise<CurrentState> {
+    const slots = new Map<string, StoredEvent>();
+    await eachInTurns(state, (event) => slots.set(slotOf(event), event));
+    return new CurrentState(slots);
   }
 
   get(type: string, stateKey: string): StoredEvent | null {

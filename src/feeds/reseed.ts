@@ -3,6 +3,7 @@ import type { RoomVersionRules } from '../matrix/room-versions.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { eachInTurns, takeTurns } from '../platform/turns.ts';
 import { isMark, isStatePartial, pduOf, stateSlot, stateWholeMark } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { RoomLog, Store, StoredEvent } from '../store/store.ts';
@@ -37,8 +38,12 @@ export async function reseed(deps: ReseedDeps, log: RoomLog, answer: PeekAnswer)
     await store.logs.setFeed(roomId, { needsCatchUp: false });
     return;
   }
-  const old = new Map(held.map((event) => [slotOf(event), event.eventId]));
-  const changed = answer.state.filter((event) => old.get(slotOf(storedEvent(event))) !== event.eventId);
+  const old = new Map<string, string>();
+  await eachInTurns(held, (event) => old.set(slotOf(event), event.eventId));
+  const changed: VerifiedEvent[] = [];
+  await eachInTurns(answer.state, (event) => {
+    if (old.get(placeOf(event)) !== event.eventId) changed.push(event);
+  });
   const partial = await isStatePartial(store, roomId);
   const told = partial ? await sinceBegin(store, log, changed) : changed;
   const given = new Map([...told, ...answer.recent].map((event) => [event.eventId, event]));
@@ -84,7 +89,8 @@ export async function tellState(
   const { store, clock, logger } = deps;
   const { roomId } = log;
   const graph = await RoomGraph.of(store, log, rules);
-  const admission = new Admission({ store, roomId, rules }, CurrentState.of(held), graph, clock.now());
+  const state = await CurrentState.of(held);
+  const admission = new Admission({ store, roomId, rules }, state, graph, clock.now());
   for (const event of parentsFirst(fresh, rules)) await admission.take(event, current);
   await appendRemote(deps, roomId, admission, { gap: gap || corrected > 0, needsCatchUp: false });
   if (corrected > 0) {
@@ -123,13 +129,26 @@ async function replaceReplica(
   held: readonly StoredEvent[],
   answer: PeekAnswer,
 ): Promise<number> {
-  const slots = new Set(answer.state.map(({ pdu }) => stateSlot(pdu.type, stateKeyOf(pdu) ?? '')));
-  const gone = held.filter((event) => !slots.has(slotOf(event))).length;
+  const turn = takeTurns();
+  const slots = new Set<string>();
+  await eachInTurns(answer.state, (event) => slots.add(placeOf(event)), turn);
+  let gone = 0;
+  const count = (event: StoredEvent) => {
+    if (!slots.has(slotOf(event))) gone++;
+  };
+  await eachInTurns(held, count, turn);
   if (gone > 0) {
-    const state = answer.state.map(storedEvent);
-    await store.replicas.replace(roomId, state, [...answer.authChain.map(storedEvent), ...held]);
+    const state: StoredEvent[] = [];
+    await eachInTurns(answer.state, (event) => state.push(storedEvent(event)), turn);
+    const chain: StoredEvent[] = [];
+    await eachInTurns(answer.authChain, (event) => chain.push(storedEvent(event)), turn);
+    await store.replicas.replace(roomId, state, [...chain, ...held]);
   } else await addBySlices(store, roomId, answer.state, answer.authChain);
   return gone;
+}
+
+function placeOf({ pdu }: VerifiedEvent): string {
+  return stateSlot(pdu.type, stateKeyOf(pdu) ?? '');
 }
 
 /** Whether one of the newest events that are new has a predecessor that neither they nor the log have. */

@@ -3,6 +3,7 @@ import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
 import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { eachInTurns } from '../platform/turns.ts';
 import { stateSlot } from '../rooms/log-entries.ts';
 import type { VerifiedEvent } from '../rooms/verify-event.ts';
 import type { OutboundPeek, Store } from '../store/store.ts';
@@ -107,16 +108,16 @@ export class Companions {
   async #compare(roomId: string, server: string, answer: PeekAnswer): Promise<void> {
     const { store, logger, metrics } = this.#deps;
     const here = new Map<string, string>();
-    for (const { type, stateKey, eventId } of await store.replicas.state(roomId)) {
+    await eachInTurns(await store.replicas.state(roomId), ({ type, stateKey, eventId }) => {
       here.set(stateSlot(type, stateKey ?? ''), eventId);
-    }
+    });
     let differing = 0;
     const compare = ({ pdu, eventId }: VerifiedEvent) => {
       const slot = stateSlot(pdu.type, String(pdu.state_key));
       if (here.get(slot) !== eventId) differing++;
       here.delete(slot);
     };
-    answer.state.forEach(compare);
+    await eachInTurns(answer.state, compare);
     for await (const { list, events } of answer.rest?.batches() ?? []) {
       if (list === 'state') events.forEach(compare);
     }

@@ -16,3 +16,16 @@ export function takeTurns(): () => Promise<void> | undefined {
     });
   };
 }
+
+/** Visits items one after the other, with turns between; `turn` where several such loops follow each other. */
+export async function eachInTurns<T>(
+  items: Iterable<T>,
+  visit: (item: T) => void,
+  turn = takeTurns(),
+): Promise<void> {
+  for (const item of items) {
+    const pause = turn();
+    if (pause !== undefined) await pause;
+    visit(item);
+  }
+}
