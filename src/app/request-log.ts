@@ -3,7 +3,10 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { alphanumeric, type Random } from '../platform/random.ts';
 
-/** One line for each request that we answer ourselves: no query, which may hold a token, and no body. */
+/**
+ * One line for each request that comes here, which are those about peeks, of clients and of servers: no query, which
+ * may hold a token, and no body.
+ */
 export function requestLog(logger: Logger, clock: Clock, random: Random): RequestHandler {
   return (req, res, next) => {
     const id = alphanumeric(random, 10);

@@ -2,12 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
-import { isRoomId, MAX_ID_BYTES } from '../matrix/ids.ts';
+import { isRoomId } from '../matrix/ids.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import { sendChunks, sendJson } from './answers.ts';
-import { sendError } from './errors.ts';
+import { refuse } from './errors.ts';
 import { type PeekPath, parsePeekPath } from './peek-path.ts';
 import { type Authenticate, rawTarget, readSigned } from './signed-request.ts';
 
@@ -37,21 +37,17 @@ export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
   const limiter = new RateLimiterMemory({ points: deps.rate.count, duration });
   const small = new RateLimiterMemory({ points: deps.rate.count * SMALL_PER_ROOM, duration });
   const serve = async (req: IncomingMessage, res: ServerResponse, action: Action, path: PeekPath) => {
-    let server: string | null = null;
     try {
       const request = await readSigned(req, MOST_BODY_BYTES, deps.clock);
       if (request.content === undefined && action === 'put') {
         throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
       }
-      server = await deps.authenticate(request);
+      const server = await deps.authenticate(request);
       if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
       await consume(action === 'put' || action === 'snapshot' ? limiter : small, server);
       await answer(res, deps, action, server, path);
     } catch (error) {
-      logRefusal(deps.logger, error, action, server, path);
-      // What is left of a body that is too large is not waited for.
-      if (!req.complete) res.shouldKeepAlive = false;
-      sendError(res, error, deps.logger);
+      refuse(req, res, error, { action, room: path.roomId }, deps.logger);
     }
   };
   return (req, res, next) => {
@@ -91,20 +87,6 @@ async function answer(
   } finally {
     room.release();
   }
-}
-
-/** What went wrong here is logged by who answers it. */
-function logRefusal(
-  logger: Logger,
-  error: unknown,
-  action: Action,
-  server: string | null,
-  { roomId }: PeekPath,
-): void {
-  if (!(error instanceof MatrixError)) return;
-  const { status, errcode, message: reason } = error;
-  const room = roomId.slice(0, MAX_ID_BYTES);
-  logger.info({ action, server, room, status, errcode, reason }, "another server's peek was refused");
 }
 
 async function consume(limiter: RateLimiterMemory, server: string): Promise<void> {

@@ -2,20 +2,28 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
 import { unansweredAs } from '../forward/direct-exchange.ts';
 import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
-import { sendMatrixError } from '../forward/matrix-answer.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import { announcesBody } from '../forward/request-hygiene.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import type { PeerReads } from '../inbound-peeks/peer-reads.ts';
+import { parseRead } from '../inbound-peeks/read-request.ts';
 import type { RoomAnswer } from '../inbound-peeks/room-answer.ts';
 import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { sendChunks } from './answers.ts';
-import { type Authenticate, authorizationHeaders, rawTarget, readBody, toSigned } from './signed-request.ts';
+import { type Asked, refuse } from './errors.ts';
+import {
+  type Authenticate,
+  authorizationHeaders,
+  claimedOrigin,
+  rawTarget,
+  readBody,
+  toSigned,
+} from './signed-request.ts';
 
-const READ = /^\/_matrix\/federation\/v1\/(?:event|state|state_ids|event_auth|backfill|get_missing_events)\//;
+const READ = /^\/_matrix\/federation\/v1\/(event|state|state_ids|event_auth|backfill|get_missing_events)\//;
 /** A question that names at most a few dozen events. Larger ones are for the homeserver alone. */
 const MOST_BODY_BYTES = 65_536;
 /** A server signs with one key or two. */
@@ -49,15 +57,15 @@ export function readRoutes(deps: ReadRoutesDeps): RequestHandler {
         await deps.forwarder.pipe(refused, res);
       } else if (answer instanceof MatrixError) {
         refused.body.destroy();
-        sendMatrixError(res, answer);
+        refuse(req, res, answer, askedFor(req), deps.logger);
       } else {
         refused.body.destroy();
         await sendChunks(res, answer, deps.clock).finally(answer.release);
       }
     } catch (error) {
-      // What is left of a body that does not come is not waited for.
-      if (!req.complete) res.shouldKeepAlive = false;
-      sendMatrixError(res, error instanceof MatrixError ? error : unansweredAs(error as Error));
+      if (gone.signal.aborted) return;
+      const known = error instanceof MatrixError ? error : unansweredAs(error as Error);
+      refuse(req, res, known, askedFor(req), deps.logger);
     }
   };
 }
@@ -86,6 +94,15 @@ function isRefusal(response: UpstreamResponse): boolean {
   return response.status === 403 || response.status === 404;
 }
 
+function askedFor(req: IncomingMessage): Asked {
+  const target = rawTarget(req);
+  const read = parseRead(req.method ?? '', target, {});
+  const action = READ.exec(target)?.[1] ?? '';
+  if (read === null) return { action, room: null };
+  const event = 'eventId' in read ? read.eventId : null;
+  return { action, room: read.kind === 'event' ? null : read.roomId, event };
+}
+
 /** A server that is to come again later is told so. null, whatever the other reason, leaves the homeserver's refusal as it is. */
 async function ownAnswer(
   req: IncomingMessage,
@@ -99,7 +116,10 @@ async function ownAnswer(
   } catch (error) {
     if (error instanceof MatrixError && (error.status === 429 || error.status === 503)) return error;
     const reason = error instanceof Error ? error.message : String(error);
-    deps.logger.debug({ reason }, "a peeking server's read was left to the homeserver");
+    deps.logger.debug(
+      { server: claimedOrigin(req), ...askedFor(req), reason },
+      "a peeking server's read was left to the homeserver",
+    );
     return null;
   }
 }

@@ -3,7 +3,6 @@ import type { RemoteFeed } from '../feeds/remote-feed.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Json } from '../matrix/json.ts';
 import { HOLDS_EVENTS } from '../matrix/json-scan.ts';
-import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -16,13 +15,7 @@ import { BodyBudget, type HeldBody } from './body-budget.ts';
 import { sendError } from './errors.ts';
 import { NoTurn, OriginLanes } from './origin-lanes.ts';
 import { PeekedEvents } from './peeked-events.ts';
-import {
-  type Authenticate,
-  authorizationHeaders,
-  BodyTooLong,
-  readBody,
-  toSigned,
-} from './signed-request.ts';
+import { type Authenticate, BodyTooLong, claimedOrigin, readBody, toSigned } from './signed-request.ts';
 import { concernsUsersOf, readTransaction, type Transaction } from './transaction.ts';
 
 export interface SendTapDeps {
@@ -279,17 +272,4 @@ export class SendTap {
 function announcedBytes(req: IncomingMessage): number {
   if (req.headers['transfer-encoding'] !== undefined) return MOST_BODY_BYTES;
   return Number(req.headers['content-length'] ?? Number.NaN);
-}
-
-/** Who the request says it is from; not to be believed before it is authenticated. */
-function claimedOrigin(req: IncomingMessage): string | null {
-  for (const header of authorizationHeaders(req)) {
-    try {
-      const parsed = parseXMatrix(header);
-      if (parsed !== null) return parsed.origin;
-    } catch {
-      return null;
-    }
-  }
-  return null;
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { type JsonLimits, parseJson } from '../matrix/json-scan.ts';
+import { parseXMatrix } from '../matrix/x-matrix.ts';
 import type { Clock } from '../platform/clock.ts';
 import { DeadlineError, withDeadline } from '../platform/deadline.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
@@ -81,6 +82,19 @@ export function authorizationHeaders(req: IncomingMessage): string[] {
     if (req.rawHeaders[i]?.toLowerCase() === 'authorization' && value !== undefined) values.push(value);
   }
   return values;
+}
+
+/** Who the request says it is from; not to be believed before it is authenticated. */
+export function claimedOrigin(req: IncomingMessage): string | null {
+  for (const header of authorizationHeaders(req)) {
+    try {
+      const parsed = parseXMatrix(header);
+      if (parsed !== null) return parsed.origin;
+    } catch {
+      return null;
+    }
+  }
+  return null;
 }
 
 /** The target as it came in, also under a router that has rewritten `url`. */

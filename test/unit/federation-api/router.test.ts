@@ -91,6 +91,13 @@ afterEach(async () => {
   await new Promise((closed) => homeserver.close(closed));
 });
 
+/** The lines of the log from now on. */
+function logInto(): () => Record<string, unknown>[] {
+  const lines: string[] = [];
+  deps = { ...deps, logger: pino({ level: 'info' }, { write: (line: string) => void lines.push(line) }) };
+  return () => lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 function app() {
   const app = express();
   app.use(createFederationRouter(deps));
@@ -178,12 +185,11 @@ describe('peek endpoints', () => {
   });
 
   test('a refusal is logged with server, room and reason; without what was sent', async () => {
-    const lines: string[] = [];
-    deps = { ...deps, logger: pino({ level: 'info' }, { write: (line: string) => void lines.push(line) }) };
+    const logged = logInto();
     const refused = new MatrixError(403, 'M_FORBIDDEN', 'This room is encrypted');
     deps = { ...deps, inboundPeeks: { ...deps.inboundPeeks, put: () => Promise.reject(refused) } };
     await app().put(PEEK).set({ Authorization: AUTHORIZATION }).send({ secret: 'words' }).expect(403);
-    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    expect(logged()[0]).toMatchObject({
       action: 'put',
       server: 'there.test',
       room: '!r:here.test',
@@ -191,8 +197,45 @@ describe('peek endpoints', () => {
       errcode: 'M_FORBIDDEN',
       reason: 'This room is encrypted',
     });
-    expect(lines.join('')).not.toContain('words');
+    expect(JSON.stringify(logged())).not.toContain('words');
   });
+
+  test.each([
+    ['no JSON', 400, 'M_NOT_JSON', {}, '{'],
+    ['a body that is too large', 413, 'M_TOO_LARGE', {}, `{"a":"${'x'.repeat(70_000)}"}`],
+    ['a homeserver that is down', 503, 'M_UNKNOWN', { put: new HomeserverDown('down') }, '{}'],
+    ['a store that is down', 503, 'M_UNKNOWN', { put: new StoreDownError('down') }, '{}'],
+    ['a bug', 500, 'M_UNKNOWN', { put: new Error('a bug') }, '{}'],
+    [
+      'a signature that does not hold',
+      401,
+      'M_UNAUTHORIZED',
+      { authenticate: new MatrixError(401, 'M_UNAUTHORIZED', 'Not signed') },
+      '{}',
+    ],
+  ] as [string, number, string, { put?: Error; authenticate?: Error }, string][])(
+    '%s ⇒ %i, and one line that names the server, the room and the reason',
+    async (_, status, errcode, fails, body) => {
+      const logged = logInto();
+      const { put, authenticate } = fails;
+      if (put !== undefined)
+        deps = { ...deps, inboundPeeks: { ...deps.inboundPeeks, put: () => Promise.reject(put) } };
+      if (authenticate !== undefined) deps = { ...deps, authenticate: () => Promise.reject(authenticate) };
+      const headers = { Authorization: AUTHORIZATION, 'Content-Type': 'application/json' };
+      await app().put(PEEK).set(headers).send(body).expect(status);
+      const refusals = logged().filter(({ room }) => room !== undefined);
+      expect(refusals).toEqual([
+        expect.objectContaining({
+          action: 'put',
+          server: 'there.test',
+          room: '!r:here.test',
+          status,
+          errcode,
+          reason: expect.stringMatching(/./),
+        }),
+      ]);
+    },
+  );
 
   test('what is no room ID ⇒ 404', async () => {
     const auth = { Authorization: AUTHORIZATION };
@@ -276,6 +319,36 @@ describe('reads', () => {
       .get(EVENT)
       .set(auth)
       .expect(429, refusal.body() as object);
+  });
+
+  test.each([
+    ['event/%24abc', 429, { room: null, event: '$abc' }],
+    ['state_ids/!r:here.test?event_id=%24abc', 503, { room: '!r:here.test', event: '$abc' }],
+    ['backfill/!r:here.test?v=%24abc&limit=5', 429, { room: '!r:here.test', event: null }],
+  ])(
+    'what is refused here is in the log, with server, room and reason: %s ⇒ %i',
+    async (read, status, named) => {
+      const logged = logInto();
+      const refusal = new MatrixError(status, 'M_UNKNOWN', 'not at the moment', { retry_after_ms: 7 });
+      deps = { ...deps, peerReads: { serve: () => Promise.reject(refusal) } };
+      await app().get(`/_matrix/federation/v1/${read}`).set(auth).expect(status);
+      const action = read.split('/', 1)[0];
+      const reason = 'not at the moment';
+      expect(logged()).toEqual([
+        expect.objectContaining({ action, server: 'there.test', ...named, status, reason }),
+      ]);
+    },
+  );
+
+  test('a homeserver that cannot be asked is in the log too', async () => {
+    const logged = logInto();
+    const path = '/_matrix/federation/v1/get_missing_events/!r:here.test';
+    await upstream.destroy();
+    await app().post(path).set(auth).send('{}').type('json').expect(502);
+    const action = 'get_missing_events';
+    expect(logged()).toEqual([
+      expect.objectContaining({ action, server: 'there.test', room: '!r:here.test', status: 502 }),
+    ]);
   });
 
   test('a server that does not peek goes on, unread', async () => {
