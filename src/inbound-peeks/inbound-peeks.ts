@@ -111,7 +111,7 @@ export class InboundPeeks {
     await this.#checkQuota(server, roomId, peekId);
     const created = await this.#register(server, roomId, peekId);
     try {
-      return await this.#answer(roomId, { peek_id: peekId });
+      return await this.#answer(server, roomId, { peek_id: peekId });
     } catch (error) {
       // It may have ended by itself meanwhile.
       if (created) await this.remove(server, roomId, peekId).catch(() => undefined);
@@ -122,7 +122,7 @@ export class InboundPeeks {
   /** `GET /peek/{roomId}`: the same answer, with nothing registered. Rejects as `put` does. */
   async snapshotOnly(server: string, roomId: string, versions: readonly string[]): Promise<RoomAnswer> {
     await this.#admission.check(server, roomId, versions);
-    return this.#answer(roomId, {});
+    return this.#answer(server, roomId, {});
   }
 
   /** `POST …/renew`. Rejects with `MatrixError` 404 when there is no such peek, 403 when it may not go on. */
@@ -236,9 +236,9 @@ export class InboundPeeks {
   }
 
   /** `named`: what stands in this answer alone. */
-  async #answer(roomId: string, named: JsonObject): Promise<RoomAnswer> {
+  async #answer(server: string, roomId: string, named: JsonObject): Promise<RoomAnswer> {
     try {
-      const snapshot = await this.#snapshots.take(roomId);
+      const snapshot = await this.#snapshots.take(roomId, server);
       assertOpen(snapshot);
       const own = JSON.stringify({ ...named, renewal_interval: this.#deps.limits.renewalIntervalMs });
       const head = Buffer.from(`${own.slice(0, -1)},`);

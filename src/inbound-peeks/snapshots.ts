@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import type { Homeserver, RoomSnapshot } from '../homeserver/homeserver.ts';
+import { domainOf } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Pdu } from '../matrix/pdu.ts';
 import { redact } from '../matrix/redaction.ts';
 import { roomVersion } from '../matrix/room-versions.ts';
-import { Gate } from '../platform/gate.ts';
+import { Gate, GateLeftError } from '../platform/gate.ts';
 import type { RoomLogStore } from '../store/store.ts';
 import { newestSince } from './newest-since.ts';
 import { NextFlight } from './next-flight.ts';
@@ -16,6 +17,9 @@ const KEPT_MS = 600_000;
 const MESSAGES = 50;
 /** Rooms read from the homeserver at a time: each answer of it is held whole until it has been gone through. */
 const READ_AT_ONCE = 2;
+
+/** Of these, for the servers of one domain: who asks for many large rooms waits for himself. */
+const READ_FOR_ONE_DOMAIN = 1;
 
 /** What `/peek` answers of a room: its state with the auth chain, an extremity, recent events. */
 export interface PeekSnapshot {
@@ -35,6 +39,23 @@ interface Taken extends PeekSnapshot {
   readonly extremity: string | null;
 }
 
+/** A room being read, or waiting for that. */
+class Reading {
+  readonly taken: Promise<Taken>;
+  readonly arrived: (taken: Taken) => void;
+  readonly failed: (reason: unknown) => void;
+  readonly begun = new AbortController();
+  /** The domains in whose lines it waits. */
+  readonly askers = new Set<string>();
+
+  constructor() {
+    const { promise, resolve, reject } = Promise.withResolvers<Taken>();
+    this.taken = promise;
+    this.arrived = resolve;
+    this.failed = reject;
+  }
+}
+
 /**
  * Snapshots of rooms, so that a hundred servers that peek a room cost one. It is kept for as long as the room's
  * extremities stay the same; where only messages have come since, their state is taken over.
@@ -48,16 +69,16 @@ export class Snapshots {
     ttl: KEPT_MS,
   });
   readonly #extremities = new NextFlight<string[]>();
-  readonly #reading = new Map<string, Promise<Taken>>();
-  readonly #gate = new Gate(READ_AT_ONCE);
+  readonly #reading = new Map<string, Reading>();
+  readonly #gate = new Gate(READ_AT_ONCE, Number.POSITIVE_INFINITY, { running: READ_FOR_ONE_DOMAIN });
 
   constructor(homeserver: Homeserver, logs: RoomLogStore) {
     this.#homeserver = homeserver;
     this.#logs = logs;
   }
 
-  /** The room as it is now or a little later. Rejects with `NotReadable` and `HomeserverDown`. */
-  async take(roomId: string): Promise<PeekSnapshot> {
+  /** The room as it is now or a little later, for this server. Rejects with `NotReadable` and `HomeserverDown`. */
+  async take(roomId: string, server: string): Promise<PeekSnapshot> {
     // The state at an event never changes, so what was read for these extremities holds for the next who asks.
     const eventIds = await this.#extremities.run(roomId, async () =>
       (await this.#homeserver.extremities(roomId)).eventIds.toSorted(),
@@ -65,20 +86,32 @@ export class Snapshots {
     const key = JSON.stringify([roomId, ...eventIds]);
     const cached = this.#cache.get(roomId);
     if (cached?.key === key) return cached;
-    const reading = this.#reading.get(key) ?? this.#begin(roomId, key, eventIds, cached);
-    return reading;
-  }
-
-  #begin(roomId: string, key: string, eventIds: readonly string[], before?: Taken): Promise<Taken> {
-    const reading = this.#gate
-      .run(async () => (await this.#moved(roomId, key, eventIds, before)) ?? (await this.#read(roomId, key)))
-      .then((taken) => {
+    const reading = this.#reading.get(key) ?? new Reading();
+    this.#reading.set(key, reading);
+    this.#queue(reading, domainOf(server), async () => {
+      try {
+        const taken = (await this.#moved(roomId, key, eventIds, cached)) ?? (await this.#read(roomId, key));
         this.#cache.set(roomId, taken);
         return taken;
-      })
-      .finally(() => this.#reading.delete(key));
-    this.#reading.set(key, reading);
-    return reading;
+      } finally {
+        this.#reading.delete(key);
+      }
+    });
+    return reading.taken;
+  }
+
+  /** The room is read when it is the turn of the first of those who ask for it; the others leave their lines. */
+  #queue(reading: Reading, domain: string, read: () => Promise<Taken>): void {
+    if (reading.begun.signal.aborted || reading.askers.has(domain)) return;
+    reading.askers.add(domain);
+    const inTurn = async () => {
+      if (reading.begun.signal.aborted) return;
+      reading.begun.abort();
+      await read().then(reading.arrived, reading.failed);
+    };
+    this.#gate.run(inTurn, reading.begun.signal, domain).catch((error: unknown) => {
+      if (!(error instanceof GateLeftError)) reading.failed(error);
+    });
   }
 
   /** The snapshot before with a newer extremity; null where the room's state may have changed. */

@@ -74,3 +74,12 @@ function hasLocalpartAndDomain(id: string, minLocalpart: number): boolean {
   const colon = id.indexOf(':');
   return colon > minLocalpart && isServerName(id.slice(colon + 1));
 }
+
+/**
+ * The last two labels of a server name, in lower case; all addresses are one, `address`. Who has one name has all
+ * below it, and an address costs nothing to make up: what is shared among many servers is shared among these.
+ */
+export function domainOf(server: string): string {
+  const host = parseServerName(server)?.host.toLowerCase() ?? '';
+  return isIpLiteral(host) ? 'address' : host.replace(/\.+$/, '').split('.').slice(-2).join('.');
+}

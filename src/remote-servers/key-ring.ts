@@ -1,4 +1,4 @@
-import { isIpLiteral, isServerName, parseServerName } from '../matrix/ids.ts';
+import { domainOf, isServerName } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
@@ -155,10 +155,4 @@ export class FederationKeyRing implements KeyRing {
     this.#cache.admit(server, keys, firstHand);
     return true;
   }
-}
-
-/** Who has one name has all below it, and an address costs nothing to make up: the last two labels tell them apart. */
-function domainOf(server: string): string {
-  const host = parseServerName(server)?.host.toLowerCase() ?? '';
-  return isIpLiteral(host) ? 'address' : host.replace(/\.+$/, '').split('.').slice(-2).join('.');
 }

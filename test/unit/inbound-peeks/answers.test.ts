@@ -169,6 +169,24 @@ describe('registration', () => {
     expect(house.homeserver.snapshots).toBe(1);
   });
 
+  test('ten PUTs for ten huge rooms of one domain keep no other server waiting', async () => {
+    const house = await House.open();
+    const rooms = Array.from({ length: 10 }, (_, n) => `!huge${n}:here.test`);
+    for (const roomId of [...rooms, '!small:here.test']) house.homeserver.addRoom(roomId);
+    const slow = Promise.withResolvers<void>();
+    house.homeserver.duringSnapshot = () => slow.promise;
+    const greedy = rooms.map((roomId, n) => house.put(`s${n}.greedy.test`, 'peek', roomId));
+    await house.settle();
+    expect(house.homeserver.snapshots).toBe(1);
+    house.homeserver.duringSnapshot = async () => {};
+    expect(await house.put(PEER, 'peek', '!small:here.test')).toMatchObject({ peek_id: 'peek' });
+    // Nor does a room of which the other domain has begun to wait.
+    expect(await house.put(PEER, 'peek', '!huge9:here.test')).toMatchObject({ peek_id: 'peek' });
+    slow.resolve();
+    await Promise.all(greedy);
+    expect(house.homeserver.snapshots).toBe(11);
+  });
+
   test('an event that arrives while the room is read is relayed: nothing falls between', async () => {
     const house = await House.open();
     house.homeserver.duringSnapshot = () => house.append(ROOM, ['meanwhile']);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import {
+  domainOf,
   isIpLiteral,
   isRoomAlias,
   isRoomId,
@@ -94,4 +95,15 @@ test('the server of an identifier', () => {
   expect(serverNameOf(HASH_ROOM)).toBeNull();
   expect(serverNameOf('@a:')).toBeNull();
   expect(serverNameOf('@a:b c')).toBeNull();
+});
+
+test.each([
+  ['a.b.Example.org.:8448', 'example.org'],
+  ['example.org', 'example.org'],
+  ['localhost:1', 'localhost'],
+  ['1.2.3.4:8448', 'address'],
+  ['[::1]', 'address'],
+  ['no server', ''],
+])('the domain of %s is %s', (server, domain) => {
+  expect(domainOf(server)).toBe(domain);
 });
