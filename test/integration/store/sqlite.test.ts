@@ -13,7 +13,7 @@ import { SqliteStore } from '../../../src/store/sqlite/sqlite-store.ts';
 import { type Store, StoreDownError } from '../../../src/store/store.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { storeConformance } from './conformance.ts';
-import { entry, FIRST, outboundPeek, ROOM } from './samples.ts';
+import { entry, FIRST, outboundPeek, ROOM, stateEvent } from './samples.ts';
 
 const logger = pino({ level: 'silent' });
 
@@ -116,5 +116,80 @@ describe('the SQLite file', () => {
     expect((await store.logs.get(ROOM))?.head).toBe(FIRST);
     db.run('PRAGMA max_page_count = 100000');
     expect(await store.logs.append(ROOM, { entries: many })).toHaveLength(50);
+  });
+
+  describe('a large replica', () => {
+    const MANY = 2000;
+    const members = (round: number) =>
+      Array.from({ length: MANY }, (_, n) => stateEvent(`$${round}-${n}`, 'm.room.member', `@${n}:x`));
+    const rowsIn = (db: Database) =>
+      ['replicas', 'replica_state', 'replica_auth'].map(
+        (table) => db.get<{ rows: number }>(`SELECT count(*) AS rows FROM ${table}`)?.rows,
+      );
+    const given = (path = join(newFolder(), 'a.sqlite')) => {
+      const db = new Database(path);
+      const store = new SqliteStore(db, systemClock, logger);
+      opened.push(store);
+      return { path, db, store, rows: () => rowsIn(db) };
+    };
+
+    test('is read, replaced and deleted in slices, and others have their turns between', async () => {
+      const { store, rows } = given();
+      const turnsOf = async (work: () => Promise<unknown>) => {
+        let turns = 0;
+        let isDone = false;
+        const done = work().finally(() => {
+          isDone = true;
+        });
+        for (; !isDone; turns++) await new Promise((resolve) => setImmediate(resolve));
+        await done;
+        return turns;
+      };
+      expect(await turnsOf(() => store.replicas.replace(ROOM, members(1), members(0)))).toBeGreaterThan(5);
+      expect(await turnsOf(() => store.replicas.state(ROOM))).toBeGreaterThan(5);
+      await store.logs.drop(ROOM);
+      expect(rows()[1]).toBeGreaterThan(MANY / 2);
+      const emptied = async () => {
+        while (rows().some((count) => count !== 0)) await new Promise((resolve) => setImmediate(resolve));
+      };
+      expect(await turnsOf(emptied)).toBeGreaterThan(5);
+    });
+
+    test('that is opened again while it is deleted is the new one', async () => {
+      const { store, rows } = given();
+      await store.replicas.replace(ROOM, members(1), members(0));
+      await store.replicas.drop(ROOM);
+      await store.replicas.replace(ROOM, members(2), []);
+      expect(await store.replicas.state(ROOM)).toHaveLength(MANY);
+      await expect.poll(rows).toEqual([1, MANY, 0]);
+      expect(await store.replicas.event(ROOM, '$2-7')).not.toBeNull();
+    });
+
+    test('a process that ended in the middle of writing or deleting it leaves nothing for good', async () => {
+      const { path, store, rows } = given();
+      await store.replicas.replace(ROOM, members(1), []);
+      await store.replicas.replace('!left:x', members(2), []);
+      await store.replicas.drop('!left:x');
+      const replacing = store.replicas.replace(ROOM, members(3), members(4));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(rows()).toEqual([3, expect.any(Number), expect.any(Number)]);
+      await store.close();
+      await expect(replacing).rejects.toThrow(StoreDownError);
+      const again = given(path);
+      expect(again.rows()[1]).toBeGreaterThan(MANY);
+      await expect.poll(again.rows).toEqual([1, MANY, 0]);
+      const ids = (await again.store.replicas.state(ROOM)).map(({ eventId }) => eventId.split('-')[0]);
+      expect(new Set(ids)).toEqual(new Set(['$1']));
+    });
+
+    test('that does not fit on the disk leaves the one before it, and no rows when there is room', async () => {
+      const { db, store, rows } = given();
+      await store.replicas.replace(ROOM, members(1), []);
+      const pages = db.get<{ page_count: number }>('PRAGMA page_count')?.page_count ?? 0;
+      db.run(`PRAGMA max_page_count = ${pages + 40}`);
+      await expect(store.replicas.replace(ROOM, members(2), members(3))).rejects.toThrow(StoreDownError);
+      expect(await store.replicas.event(ROOM, '$1-7')).not.toBeNull();
+      await expect.poll(rows).toEqual([1, MANY, 0]);
+    });
   });
 });
