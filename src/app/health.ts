@@ -37,7 +37,13 @@ export interface Health {
     readonly problem?: string;
     readonly advice?: string;
   };
-  readonly store: { readonly kind: string; readonly up: boolean; readonly problem?: string };
+  /** `up`: it can be read and written. */
+  readonly store: {
+    readonly kind: Store['kind'];
+    readonly up: boolean;
+    readonly problem?: string;
+    readonly advice?: string;
+  };
   readonly feeds: {
     readonly resident: number;
     readonly remote: number;
@@ -56,11 +62,21 @@ export interface Health {
 /** Rooms of others that are listed. */
 const MOST_REMOTE_ROOMS = 100;
 
-/** Asks everything now: a real round trip to the store, the state of every feed, the numbers of peeks. */
+/** What helps a store that can be read and not be written. */
+const NOT_WRITTEN: Record<Store['kind'], string> = {
+  sqlite:
+    'The disk of PEEK_DATA_DIR takes no writes: make room there. Peeks stand still until then; nothing has to be restarted.',
+  redis:
+    'Redis takes no writes (OOM: raise its maxmemory; READONLY: a replica has been given; MISCONF: its own disk is full). Peeks stand still until then; nothing has to be restarted.',
+};
+
+/** Asks everything now: the store to be read and to be written, the state of every feed, the numbers of peeks. */
 export async function readHealth(deps: HealthDeps): Promise<Health> {
   const { store, residentFeeds, outbound, peekingSwitch, metrics } = deps;
-  const storeProblem = await problemOf(store.ping());
-  const counts = storeProblem === null ? await countPeeks(store) : { device: null, inbound: null };
+  const unread = await problemOf(store.ping());
+  const unwritten = unread === null ? await problemOf(store.probe()) : null;
+  const storeProblem = unread ?? unwritten;
+  const counts = unread === null ? await countPeeks(store) : { device: null, inbound: null };
   const feeds = residentFeeds.status();
   const report = await deps.report();
   const problem = problemOfHomeserver(peekingSwitch.off, report);
@@ -91,6 +107,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
       kind: store.kind,
       up: storeProblem === null,
       ...(storeProblem === null ? {} : { problem: storeProblem }),
+      ...(unwritten === null ? {} : { advice: NOT_WRITTEN[store.kind] }),
     },
     feeds: { resident: feeds.running, remote: outbound.count, troubled: feeds.troubled },
     peeks: { ...counts, outbound: outbound.count },

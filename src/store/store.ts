@@ -19,8 +19,13 @@ export interface Store {
   readonly leases: LeaseStore;
   /** What has changed, from this process and (Redis) from the others. Returns the way to stop listening. */
   subscribe(listener: (notice: Notice) => void): () => void;
-  /** A real round trip, for `/health`. Rejects with `StoreDownError`. */
+  /** A real round trip, which says that the store can be read. Rejects with `StoreDownError`. */
   ping(): Promise<void>;
+  /**
+   * Writes something that leaves no trace, for `/health`: a full disk or memory lets reads go on and refuses this.
+   * Rejects with `StoreDownError`, with the store's own words.
+   */
+  probe(): Promise<void>;
   /** How many records of any kind are held (0 = the store is empty, whatever its files or keys). */
   size(): Promise<number>;
   close(): Promise<void>;

@@ -58,3 +58,8 @@ export function leaseKey(name: string): string {
 export function indexKey(name: string): string {
   return `${PREFIX}${name}`;
 }
+
+/** Written to see whether it can be; gone a moment later. */
+export function probeKey(n: number): string {
+  return `${PREFIX}probe/${n}`;
+}

@@ -5,7 +5,7 @@ import { RedisConnection } from './connection.ts';
 import { RedisDevicePeeks } from './device-peeks.ts';
 import { RedisInboundPeeks } from './inbound-peeks.ts';
 import { Indexes } from './indexes.ts';
-import { roomKeys } from './keys.ts';
+import { probeKey, roomKeys } from './keys.ts';
 import { RedisLeases } from './leases.ts';
 import { RedisOutboundPeeks } from './outbound-peeks.ts';
 import { RedisNotices } from './redis-notices.ts';
@@ -17,6 +17,11 @@ import { RedisRoomLogs } from './room-logs.ts';
 import { scripts } from './scripts.ts';
 
 const RECONCILE_EVERY_MS = 15_000;
+/** So many that in a cluster of some nodes each of them gets one. */
+const PROBES_IN_CLUSTER = 16;
+/** As long as an event may be: memory that has room for less is full. */
+const PROBE = 'x'.repeat(65_536);
+const PROBE_MS = 1000;
 
 /** The store of several processes: one Redis (6.2 or newer), its Sentinels, or a Cluster. */
 export class RedisStore implements Store {
@@ -32,6 +37,7 @@ export class RedisStore implements Store {
   readonly #indexes: Indexes;
   readonly #rooms: RoomIndex;
   readonly #clock: Clock;
+  readonly #probes: number;
   #timer: Timer;
   #closed = false;
 
@@ -40,6 +46,7 @@ export class RedisStore implements Store {
     const redis = new RedisConnection(target, logger);
     this.#redis = redis;
     this.#clock = clock;
+    this.#probes = target.kind === 'cluster' ? PROBES_IN_CLUSTER : 1;
     this.#notices = new RedisNotices(redis, target, logger);
     this.#indexes = new Indexes(redis, clock, graceMs);
     this.#rooms = this.#indexes.register(new RoomIndex(redis));
@@ -63,6 +70,12 @@ export class RedisStore implements Store {
 
   async ping(): Promise<void> {
     await this.#redis.call('PING');
+  }
+
+  async probe(): Promise<void> {
+    for (let n = 0; n < this.#probes; n++) {
+      await this.#redis.call('SET', probeKey(n), PROBE, 'PX', PROBE_MS);
+    }
   }
 
   async size(): Promise<number> {

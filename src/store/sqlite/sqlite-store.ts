@@ -12,6 +12,9 @@ import { SqliteReplicas } from './replicas.ts';
 import { SqliteRoomLogs } from './room-logs.ts';
 import { TABLES } from './schema.ts';
 
+/** As long as an event may be. */
+const PROBE = 'x'.repeat(65_536);
+
 /** The store of a single process, in one SQLite file. */
 export class SqliteStore implements Store {
   readonly kind = 'sqlite';
@@ -42,6 +45,14 @@ export class SqliteStore implements Store {
 
   async ping(): Promise<void> {
     this.#db.read(() => this.#db.get('SELECT count(*) FROM outbound_peeks'));
+  }
+
+  async probe(): Promise<void> {
+    // Taken out in the same transaction; pages are asked for all the same, and the write-ahead log grows.
+    this.#db.writeUnsynced(() => {
+      this.#db.run(`INSERT INTO announcements VALUES ('', '', ?, 0)`, PROBE);
+      this.#db.run(`DELETE FROM announcements WHERE server = ''`);
+    });
   }
 
   async size(): Promise<number> {

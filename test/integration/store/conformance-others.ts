@@ -139,6 +139,8 @@ export function storeItselfConformance(given: Given): void {
     test('it answers, and counts its records', async () => {
       const { store } = given;
       await store.ping();
+      await store.probe();
+      await store.probe();
       expect(await store.size()).toBe(0);
       const log = {
         roomId: ROOM,
@@ -181,6 +183,7 @@ export function storeItselfConformance(given: Given): void {
       const { store } = given;
       await store.close();
       await expect(store.ping()).rejects.toThrow(StoreDownError);
+      await expect(store.probe()).rejects.toThrow(StoreDownError);
       await expect(store.logs.all()).rejects.toThrow(StoreDownError);
       await expect(store.outboundPeeks.put(outboundPeek())).rejects.toThrow(StoreDownError);
     });

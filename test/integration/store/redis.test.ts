@@ -129,10 +129,24 @@ describe('a Redis that fails', () => {
         await store.logs.append(ROOM, { entries: [entry(`$${n}`, { json: 'x'.repeat(50_000) })] });
       }
     };
+    await store.probe();
     await expect(fill()).rejects.toThrow(/OOM/);
+    // What /health asks: it can be read, and not be written.
+    await store.ping();
+    await expect(store.probe()).rejects.toThrow(/Redis: OOM command not allowed/);
     const found = await store.logs.get(ROOM);
     const newest = await store.logs.readLast(ROOM, Number.MAX_SAFE_INTEGER, 1);
     expect(newest[0]?.position).toBe(found?.head);
+  });
+
+  test('a replica takes no writes: the probe has its words, until it is no replica any more', async () => {
+    await start();
+    await store.probe();
+    await command('REPLICAOF', '127.0.0.1', '1');
+    await expect(store.probe()).rejects.toThrow(/READONLY/);
+    await command('REPLICAOF', 'NO', 'ONE');
+    await answersAgain(store, 10_000);
+    await store.probe();
   });
 
   test.each([

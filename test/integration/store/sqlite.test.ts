@@ -78,6 +78,36 @@ describe('the SQLite file', () => {
     expect(after.prepare('SELECT count(*) AS tables FROM sqlite_schema').get()).toMatchObject({ tables: 0 });
   });
 
+  test('on a full disk: writes fail whole, reads go on, the probe says so until there is room', async () => {
+    const db = new Database(join(newFolder(), 'peeks.sqlite'));
+    const store = new SqliteStore(db, systemClock, logger);
+    opened.push(store);
+    const log = {
+      roomId: ROOM,
+      roomVersion: '10',
+      feed: 'remote',
+      openedAt: 1,
+      firstPosition: FIRST,
+    } as const;
+    await store.logs.open(log, { entries: [entry('$a')] });
+    await store.probe();
+    const pages = db.get<{ page_count: number }>('PRAGMA page_count')?.page_count ?? 0;
+    db.get(`PRAGMA max_page_count = ${pages + 20}`);
+    const fill = async () => {
+      for (let n = 0; n < 100; n++) {
+        await store.logs.append(ROOM, { entries: [entry(`$${n}`, { json: 'x'.repeat(50_000) })] });
+      }
+    };
+    await expect(fill()).rejects.toThrow(StoreDownError);
+    await store.ping();
+    await expect(store.probe()).rejects.toThrow('SQLite: database or disk is full');
+    const head = (await store.logs.get(ROOM))?.head;
+    expect((await store.logs.readLast(ROOM, Number.MAX_SAFE_INTEGER, 1))[0]?.position).toBe(head);
+    db.get('PRAGMA max_page_count = 100000');
+    await store.probe();
+    await store.logs.append(ROOM, { entries: [entry('$after')] });
+  });
+
   test('that cannot be read is a store that is down', async () => {
     const folder = newFolder();
     execFileSync(process.execPath, [

@@ -8,6 +8,7 @@ import { createOpsApp } from '../../../src/app/ops-server.ts';
 import { PeekingSwitch } from '../../../src/app/peeking-switch.ts';
 import { HeldSyncs } from '../../../src/client-sync/held-syncs.ts';
 import { HomeserverDown } from '../../../src/homeserver/homeserver.ts';
+import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
 
@@ -152,6 +153,27 @@ describe('health', () => {
     });
     expect(answer.store.problem).toContain('SQLite');
     expect((await house.metrics.exposition()).text).toContain('peek_proxy_store_up 0');
+  });
+});
+
+describe('health of a store that can be read and not be written', () => {
+  test('is red, has the words of the store, says what to do, and counts what is there', async () => {
+    const { house, health } = await healthy();
+    await house.peek(house.resident(new RoomBuilder()).roomId);
+    const probe = vi.spyOn(house.store, 'probe');
+    probe.mockRejectedValue(new StoreDownError('SQLite: database or disk is full'));
+    expect(await health()).toMatchObject({
+      status: 'red',
+      store: {
+        up: false,
+        problem: 'SQLite: database or disk is full',
+        advice: expect.stringContaining('PEEK_DATA_DIR'),
+      },
+      peeks: { device: 1 },
+    });
+    expect((await house.metrics.exposition()).text).toContain('peek_proxy_store_up 0');
+    probe.mockRestore();
+    expect((await health()).store).toEqual({ kind: 'sqlite', up: true });
   });
 });
 
