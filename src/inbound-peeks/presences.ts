@@ -1,5 +1,5 @@
 import { serverNameOf } from '../matrix/ids.ts';
-import { isObject, type JsonObject } from '../matrix/json.ts';
+import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry } from '../store/store.ts';
 
@@ -76,6 +76,16 @@ export function isJoin(entry: LogEntry): boolean {
   return isJoined(pduOf(entry));
 }
 
+/** A ban too; an invite is none, and may go to somebody while another of their server is there. */
+export function isLeave(entry: LogEntry): boolean {
+  const membership = membershipOf(pduOf(entry));
+  return membership === 'leave' || membership === 'ban';
+}
+
 export function isJoined(event: JsonObject): boolean {
-  return isObject(event.content) && event.content.membership === 'join';
+  return membershipOf(event) === 'join';
+}
+
+function membershipOf(event: JsonObject): Json | undefined {
+  return isObject(event.content) ? event.content.membership : undefined;
 }

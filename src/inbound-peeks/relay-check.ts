@@ -6,7 +6,7 @@ import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry, RoomLog, RoomLogStore } from '../store/store.ts';
 import { type Acl, aclOf } from './acl.ts';
 import { loggedState } from './logged-state.ts';
-import { covers, isJoin, isJoined, type Presence, Presences, STILL } from './presences.ts';
+import { covers, isJoin, isJoined, isLeave, type Presence, Presences, STILL } from './presences.ts';
 
 /** Rooms whose access control list and members are held in memory. */
 const ROOMS = 500;
@@ -184,9 +184,10 @@ function ingest(known: Known, entry: LogEntry): void {
   const server = serverNameOf(entry.stateKey);
   if (server === null) return;
   const isPresent = known.present.get(server)?.until === STILL;
-  if (!isJoin(entry)) {
-    if (isPresent) known.doubtful.set(server, entry.position);
-  } else if (!isPresent) {
+  if (isPresent) {
+    // The first one: what comes later may be the end of an invite only, and what lies between was not sent.
+    if (isLeave(entry) && !known.doubtful.has(server)) known.doubtful.set(server, entry.position);
+  } else if (isJoin(entry)) {
     known.present.set(server, { after: entry.position - 1, until: STILL });
   }
 }

@@ -243,6 +243,31 @@ describe('a homeserver whose state is ahead of the log', () => {
     expect(house.servers.bodies(PEER)).toEqual(['after']);
   });
 
+  test('by nothing: after the last leave an invite that is declined makes no hole', async () => {
+    const house = await House.open();
+    const { becomes, event } = memberships(house);
+    const other = (membership: string) => house.member(`@v:${PEER}`, membership);
+    becomes('join');
+    await house.put();
+    await house.append(ROOM, ['while it was there']);
+    await house.settle();
+    await house.append(ROOM, [event('leave'), 'a', other('invite'), 'b', other('leave'), 'c']);
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['a', 'm.room.member', 'b', 'm.room.member', 'c']);
+  });
+
+  test('by nothing: an invite while it is there, before the last leave, makes no double', async () => {
+    const house = await House.open();
+    const { becomes, event } = memberships(house);
+    becomes('join');
+    await house.put();
+    await house.append(ROOM, ['while it was there']);
+    await house.settle();
+    await house.append(ROOM, [house.member(`@v:${PEER}`, 'invite'), 'a', event('leave'), 'b']);
+    await house.settle();
+    expect(house.servers.bodies(PEER)).toEqual(['b']);
+  });
+
   test('the state of a room is read once, however many servers are sent to', async () => {
     const house = await House.open();
     for (let i = 0; i < 5; i++) await house.put(`s${i}.test`);

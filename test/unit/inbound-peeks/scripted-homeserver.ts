@@ -123,7 +123,7 @@ export class ScriptedHomeserver implements Homeserver {
     return this.events.get(eventId)?.pdu ?? null;
   }
 
-  async stateBefore(roomId: string) {
+  async stateBefore(roomId: string, _eventId: string) {
     this.statesBefore += 1;
     const room = this.#room(roomId);
     return { state: [...(room.before ?? room.state).values()] as Pdu[], authChain: [] };
