@@ -2,14 +2,14 @@ import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
-import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { InboundPeek, RoomLog, Store } from '../store/store.ts';
 import { Admission, checkPeekId } from './admission.ts';
 import { dropOverdue } from './overdue.ts';
-import { PeekCount } from './peek-count.ts';
+import { PeekQuota, quotaExceeded } from './peek-quota.ts';
 import { PeekingServers } from './peeking-servers.ts';
 import { RelayChecks } from './relay-check.ts';
 import { AnswersUnderWay, type RoomAnswer } from './room-answer.ts';
@@ -21,11 +21,8 @@ import { TransactionIds } from './transaction.ts';
 
 /** A renewal that is on its way when the interval ends still counts. */
 const RENEWAL_GRACE_MS = 60_000;
-/** One event of a room is a request to each of them. */
-const MOST_SERVERS_PER_ROOM = 1_000;
 /** In one sweep; the next one goes on. */
 const MOST_EVICTED = 5_000;
-const RETRY_QUOTA_MS = 600_000;
 
 export interface InboundPeeksDeps {
   readonly store: Store;
@@ -60,7 +57,7 @@ export class InboundPeeks {
   readonly #pages: RoomPages;
   readonly #sender: Sender;
   readonly #servers: PeekingServers;
-  readonly #count: PeekCount;
+  readonly #quota: PeekQuota;
   /** Rooms being opened for a peek that is not in the store yet, with how many there are of each. */
   readonly #opening = new Map<string, number>();
 
@@ -71,7 +68,7 @@ export class InboundPeeks {
     this.#gate = new RoomGate(homeserver);
     this.#snapshots = new Snapshots(homeserver, store.logs);
     this.#checks = new RelayChecks({ logs: store.logs, homeserver });
-    this.#count = new PeekCount(store.inboundPeeks, deps.clock);
+    this.#quota = new PeekQuota(store.inboundPeeks, deps.clock, deps.limits.maxTotal);
     this.#servers = new PeekingServers(store);
     this.#pages = new RoomPages(store, deps.logger);
     this.#sender = new Sender({
@@ -108,7 +105,7 @@ export class InboundPeeks {
   ): Promise<RoomAnswer> {
     checkPeekId(peekId);
     await this.#admission.check(server, roomId, versions);
-    await this.#checkQuota(server, roomId, peekId);
+    await this.#quota.check(server, roomId, peekId);
     const created = await this.#register(server, roomId, peekId);
     try {
       return await this.#answer(server, roomId, { peek_id: peekId });
@@ -192,16 +189,6 @@ export class InboundPeeks {
     await this.#releaseUnread([roomId]);
   }
 
-  async #checkQuota(server: string, roomId: string, peekId: string): Promise<void> {
-    const { store, limits } = this.#deps;
-    if ((await store.inboundPeeks.get(server, roomId, peekId)) !== null) return;
-    if ((await this.#count.read()) >= limits.maxTotal) throw quota('This server is peeked enough');
-    const servers = new Set((await store.inboundPeeks.ofRoom(roomId)).map((peek) => peek.server));
-    if (!servers.has(server) && servers.size >= MOST_SERVERS_PER_ROOM) {
-      throw quota('This room is peeked by as many servers as it may');
-    }
-  }
-
   /** The feed and the cursor, before anything is read, so that nothing falls between. Tells whether it is new. */
   async #register(server: string, roomId: string, peekId: string): Promise<boolean> {
     const { store, limits } = this.#deps;
@@ -220,8 +207,8 @@ export class InboundPeeks {
       else this.#opening.delete(roomId);
       if (outcome === 'full') await this.#releaseUnread([roomId]);
     }
-    if (outcome === 'full') throw quota('Your server holds as many peeks as it may');
-    if (outcome === 'created') this.#count.added();
+    if (outcome === 'full') throw quotaExceeded('Your server holds as many peeks as it may');
+    if (outcome === 'created') this.#quota.added(server);
     return outcome === 'created';
   }
 
@@ -276,8 +263,4 @@ export class InboundPeeks {
 
 function noSuchPeek(): MatrixError {
   return new MatrixError(404, 'M_NOT_FOUND', 'There is no such peek');
-}
-
-function quota(message: string): MatrixError {
-  return limitExceeded(message, RETRY_QUOTA_MS);
 }

@@ -30,8 +30,8 @@ export interface InboundPeekStore {
   all(): Promise<InboundPeek[]>;
   /** Those that end at `now` or before, at most `limit` of them. */
   due(now: number, limit: number): Promise<InboundPeek[]>;
-  /** How many there are in all. */
-  count(): Promise<number>;
+  /** How many each server has; who has none may be left out. */
+  countByServer(): Promise<Map<string, number>>;
   /**
    * Ends one peek; false if it was not there. When it was the server's last one in the room, its cursor is
    * removed, or with `owedUpTo` goes on to that position and is removed there.

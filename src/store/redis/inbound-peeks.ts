@@ -80,12 +80,13 @@ export class RedisInboundPeeks implements InboundPeekStore {
     return (await this.all()).filter((peek) => peek.expiresAt <= now).slice(0, limit);
   }
 
-  async count(): Promise<number> {
+  async countByServer(): Promise<Map<string, number>> {
     const servers = await this.#indexes.members(this.#servers);
-    const counts = await mapBounded(servers, async (server) =>
-      Number(await this.#redis.call('HLEN', serverKeys(server).peeks)),
-    );
-    return counts.reduce((sum, count) => sum + count, 0);
+    const counts = await mapBounded(servers, async (server) => {
+      const held = Number(await this.#redis.call('HLEN', serverKeys(server).peeks));
+      return [server, held] as const;
+    });
+    return new Map(counts);
   }
 
   async remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean> {

@@ -99,8 +99,10 @@ export class SqliteInboundPeeks implements InboundPeekStore {
     return this.#db.read(() => this.#db.all<PeekRow>(sql, now, limit)).map(toPeek);
   }
 
-  async count(): Promise<number> {
-    return this.#db.read(() => this.#count('true'));
+  async countByServer(): Promise<Map<string, number>> {
+    const sql = 'SELECT server, count(*) AS held FROM inbound_peeks GROUP BY server';
+    const rows = this.#db.read(() => this.#db.all<{ server: string; held: number }>(sql));
+    return new Map(rows.map(({ server, held }) => [server, held]));
   }
 
   async remove(server: string, roomId: string, peekId: string, owedUpTo?: number): Promise<boolean> {

@@ -106,7 +106,14 @@ export function inboundPeekConformance(given: Given): void {
       const ends = [5000, 3000, 4000].entries();
       for (const [n, expiresAt] of ends)
         await peeks().put(inboundPeek({ peekId: `p${n}`, expiresAt }), FIRST, 5);
-      expect(await peeks().count()).toBe(3);
+      await peeks().put(inboundPeek({ server: 'other.example', expiresAt: 9000 }), FIRST, 5);
+      expect([...(await peeks().countByServer())].toSorted()).toEqual(
+        [
+          [server, 3],
+          ['other.example', 1],
+        ].toSorted(),
+      );
+      await peeks().remove('other.example', ROOM, inboundPeek().peekId);
       expect((await peeks().due(4000, 10)).map((peek) => peek.peekId).toSorted()).toEqual(['p1', 'p2']);
       expect(await peeks().due(4000, 1)).toHaveLength(1);
       expect(await peeks().due(2999, 10)).toEqual([]);
@@ -115,7 +122,7 @@ export function inboundPeekConformance(given: Given): void {
         expect(await peeks().hasCursors(ROOM)).toBe(true);
         await peeks().remove(server, ROOM, `p${n}`, FIRST + 5);
       }
-      expect(await peeks().count()).toBe(0);
+      expect((await peeks().countByServer()).get(server) ?? 0).toBe(0);
       expect(await peeks().hasCursors(ROOM)).toBe(true);
       await peeks().advance(server, ROOM, FIRST + 5);
       expect(await peeks().hasCursors(ROOM)).toBe(false);

@@ -156,6 +156,31 @@ describe('registration', () => {
     expect(await house.put('more.test', 'p', '!b:here.test')).toMatchObject({ peek_id: 'p' });
   });
 
+  test('names of one domain get half of the places of a room; other servers get the rest', async () => {
+    const house = await House.open();
+    const times = { createdAt: 0, renewedAt: 0, expiresAt: house.clock.now() + HOUR };
+    for (let i = 0; i < 500; i++) {
+      const peek = { server: `s${i}.greedy.test`, roomId: ROOM, peekId: 'p', ...times };
+      await house.store.inboundPeeks.put(peek, 100, 1000);
+    }
+    await expect(house.put('s500.greedy.test')).rejects.toEqual(refusal(429, 'M_LIMIT_EXCEEDED'));
+    expect(await house.put('s7.greedy.test', 'another')).toMatchObject({ peek_id: 'another' });
+    expect(await house.put('more.test')).toMatchObject({ peek_id: 'peek1' });
+  });
+
+  test('names of one domain, or addresses, get half of all peeks; what they have they may renew', async () => {
+    const house = await House.open({ maxTotal: 6 });
+    for (const server of ['a.greedy.test', 'b.greedy.test', 'c.greedy.test:1']) await house.put(server);
+    await expect(house.put('d.greedy.test')).rejects.toEqual(refusal(429, 'M_LIMIT_EXCEEDED'));
+    expect(await house.put('a.greedy.test')).toMatchObject({ peek_id: 'peek1' });
+    for (const server of ['1.2.3.4', '[::1]', 'else.test']) await house.put(server);
+    await house.settle(60_000);
+    await house.peeks.remove('else.test', ROOM, 'peek1');
+    await house.settle(60_000);
+    await expect(house.put('d.greedy.test')).rejects.toEqual(refusal(429, 'M_LIMIT_EXCEEDED'));
+    expect(await house.put('1.2.3.5')).toMatchObject({ peek_id: 'peek1' });
+  });
+
   test('peeks of all servers together have a quota too', async () => {
     const house = await House.open({ maxTotal: 2 });
     await house.put('a.test');
