@@ -8,8 +8,8 @@ import { type Notice, type Store, StoreDownError } from '../../../src/store/stor
 import { startSentinel } from '../../support/redis-sentinel.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
 import { storeConformance } from './conformance.ts';
-import { open, redisUnderTest, withClients } from './redis-under-test.ts';
-import { entry, FIRST, outboundPeek, ROOM } from './samples.ts';
+import { allKeys, open, redisUnderTest, withClients } from './redis-under-test.ts';
+import { entry, FIRST, outboundPeek, ROOM, stateEvent } from './samples.ts';
 import { answersAgain, sharingTests } from './sharing.ts';
 
 storeConformance('Redis', async () => {
@@ -74,6 +74,46 @@ describe('a Redis that fails', () => {
     await server.restart();
     await answersAgain(store, 10_000);
     expect(await store.logs.read(ROOM, 0, 10)).toMatchObject([{ eventId: '$a', position: FIRST }]);
+  });
+
+  describe('while a large replica is replaced', () => {
+    const members = (round: number) =>
+      Array.from({ length: 10_000 }, (_, n) => stateEvent(`$${round}-${n}`, 'm.room.member', `@${n}:x`));
+    const stagedKeys = async (): Promise<string[]> => {
+      for (;;) {
+        const staged = (await allKeys([server])).filter((key) => key.includes(':staged/'));
+        if (staged.length > 0) return staged;
+      }
+    };
+
+    test('a process that goes leaves staged keys alone, which expire, and the replica that was there', async () => {
+      await start();
+      await store.replicas.add(ROOM, [stateEvent('$name', 'm.room.name', '')], []);
+      const replacing = store.replicas.replace(ROOM, members(1), []);
+      const ended = expect(replacing).rejects.toThrow(StoreDownError);
+      const staged = await stagedKeys();
+      await store.close();
+      await ended;
+      for (const key of staged) {
+        const [left] = await command('PTTL', key);
+        expect(left).toBeGreaterThan(0);
+        expect(left).toBeLessThanOrEqual(600_000);
+      }
+      store = await open(server.url);
+      expect(await store.replicas.state(ROOM)).toMatchObject([{ eventId: '$name' }]);
+    });
+
+    test('what was staged goes ⇒ nothing is replaced by half of it, and what is whole does not expire', async () => {
+      await start();
+      await store.replicas.add(ROOM, [stateEvent('$name', 'm.room.name', '')], []);
+      const refused = expect(store.replicas.replace(ROOM, members(1), [])).rejects.toThrow('has expired');
+      await command('UNLINK', ...((await stagedKeys()) as [string]));
+      await refused;
+      expect(await store.replicas.state(ROOM)).toMatchObject([{ eventId: '$name' }]);
+      await store.replicas.replace(ROOM, members(1), members(2));
+      expect(await store.replicas.state(ROOM)).toHaveLength(10_000);
+      for (const key of await allKeys([server])) expect(await command('PTTL', key)).toEqual([-1]);
+    });
   });
 
   test('kill -9 Redis without AOF: the store is empty and works', async () => {
