@@ -10,6 +10,7 @@ import { CurrentState, slotOf, storedEvent } from './current-state.ts';
 import type { Intake } from './intake.ts';
 import { type ReseedDeps, tellState } from './reseed.ts';
 import { RoomGraph } from './room-graph.ts';
+import { isStripped } from './stripped-state.ts';
 
 /** State events that are asked for one by one; where more are unknown, the whole room is asked for. */
 const MOST_UNKNOWN = 50;
@@ -116,7 +117,9 @@ async function eventsOf(
       const verified = await intake.verifier(log, server, rules)(json, signal.signal);
       const state = await CurrentState.for(store, roomId, verified, rules);
       const denied = await intake.denied(log, server, rules, state, verified);
-      events.push(...verified.filter(({ eventId }) => wanted.includes(eventId) && !denied.has(eventId)));
+      const isGood = (event: VerifiedEvent) =>
+        wanted.includes(event.eventId) && !denied.has(event.eventId) && !isStripped(event);
+      events.push(...verified.filter(isGood));
     } catch (error) {
       if (error instanceof StoreDownError) throw error;
       return null;

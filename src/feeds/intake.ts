@@ -21,6 +21,7 @@ import { newsOf } from './history.ts';
 import { KnownGraphs } from './known-graphs.ts';
 import { RejectedEvents } from './rejected-events.ts';
 import { parentsFirst, RoomGraph } from './room-graph.ts';
+import { isStripped, STRIPPED } from './stripped-state.ts';
 
 export interface IntakeDeps {
   readonly store: Store;
@@ -36,8 +37,11 @@ export interface IntakeDeps {
 /** What became of one PDU of a transaction. */
 export type Ingested = { readonly eventId: string; readonly error: string | null };
 
-/** `auth`: its own auth events do not allow it; `state`: the current state does not; `acl`: nor the server that sent it. */
-type DropReason = EventRejected['reason'] | 'acl' | 'state';
+/**
+ * `auth`: its own auth events do not allow it; `state`: the current state does not; `acl`: nor the server that sent
+ * it; `content`: state whose content is not the one that was hashed.
+ */
+type DropReason = EventRejected['reason'] | 'acl' | 'state' | 'content';
 
 /**
  * Takes authentic events into the log of a remote room: what is missing before them is looked for, each is judged,
@@ -139,13 +143,18 @@ export class Intake {
     for (const event of events) {
       if (denied.has(event.eventId)) continue;
       if (admission.isClosed) break;
+      if (isStripped(event)) {
+        denied.set(event.eventId, STRIPPED);
+        noteDropped(this.#deps, roomId, origin, 'content', 1, STRIPPED);
+        continue;
+      }
       if (isPartial || admission.allowedNow(event).allowed) await admission.take(event, 'in-turn');
       else if (this.#hold(roomId, origin, event)) isHolding = true;
       else denied.set(event.eventId, 'the current state of the room does not allow it');
     }
     const gap = events.some(({ eventId }) => unlinked.has(eventId) && !denied.has(eventId));
     // Acknowledged, and not sent again: what could not be judged now is among the events that are asked for anew.
-    const unjudged = [...denied.values()].includes(AUTH_NOT_HAD);
+    const unjudged = [AUTH_NOT_HAD, STRIPPED].some((why) => [...denied.values()].includes(why));
     const needsCatchUp = gap || unjudged || isHolding || admission.unsettled || doubtful;
     if (gap || unjudged) this.#unsettled.delete(roomId);
     else if (needsCatchUp && !log.needsCatchUp) this.#unsettled.add(roomId);

@@ -9,6 +9,7 @@ import { closingReason, whyNotPeekable } from '../rooms/readable.ts';
 import type { EventRejected, VerifiedEvent } from '../rooms/verify-event.ts';
 import { verifyMany } from '../rooms/verify-many.ts';
 import { gatherKeys } from './answer-keys.ts';
+import { whyNoSay } from './answering-server.ts';
 import type { AuthSource } from './auth-source.ts';
 import { judgeAnswer } from './judge-answer.ts';
 import { judgedRest } from './judged-rest.ts';
@@ -66,6 +67,8 @@ export class PeekAnswerUnusable extends Error {
 }
 
 export interface PeekAnswerReading {
+  /** Who answers. */
+  readonly server: string;
   readonly keys: KeyRing;
   readonly clock: Clock;
   /** Told of each event that is left out. */
@@ -89,12 +92,12 @@ const DECISIVE = [
  * Reads the answer to `PUT /peek` (MSC2444 in the shapes that servers send: `state` and `auth_chain`, with
  * `latest_event` or `messages` or both). What cannot be verified, or is not authorised by its own auth events, is
  * left out; the answer is refused when the create event, the power levels, the visibility, the encryption or the ACL
- * are among it, or the room is not open to peeking.
+ * are among it, the room is not open to peeking, or the server that answers is itself not in the room.
  */
 export async function readPeekAnswer(
   body: JsonObject,
   roomId: string,
-  { keys, clock, rejected, auth, signal, large }: PeekAnswerReading,
+  { server, keys, clock, rejected, auth, signal, large }: PeekAnswerReading,
 ): Promise<PeekAnswer> {
   const version = typeof body.room_version === 'string' ? body.room_version : '1';
   const rules = roomVersion(version);
@@ -143,6 +146,8 @@ export async function readPeekAnswer(
     encryption: slot('m.room.encryption')?.pdu ?? null,
   });
   if (refusal !== null) throw new PeekAnswerUnusable('forbidden', refusal);
+  const noSay = whyNoSay(server, state);
+  if (noSay !== null) throw new PeekAnswerUnusable('invalid', noSay);
 
   return {
     peekId: typeof body.peek_id === 'string' ? body.peek_id : null,

@@ -52,6 +52,7 @@ export class RemoteFeed {
   ): Promise<PeekAnswer> {
     const { clock, remote } = this.#deps;
     return readPeekAnswer(body, roomId, {
+      server,
       keys: keysFor(server, this.#deps.keys),
       clock,
       auth: authSourceAt(remote, server, roomId),

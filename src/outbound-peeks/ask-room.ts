@@ -75,13 +75,13 @@ export class AskRoom {
       begins(peekId);
       let given: Given;
       try {
-        given = await this.#given(turn, signal, (options) =>
+        given = await this.#given(server, turn, signal, (options) =>
           this.#requests.put(server, roomId, peekId, options),
         );
       } catch (error) {
         if (!isUnrecognized(error)) throw error;
         how = 'get';
-        given = await this.#given(turn, signal, (options) =>
+        given = await this.#given(server, turn, signal, (options) =>
           this.#requests.snapshot(server, roomId, options),
         );
       }
@@ -95,6 +95,7 @@ export class AskRoom {
 
   /** Has a large answer read by a worker. */
   async #given(
+    server: string,
     turn: Turn,
     signal: AbortSignal,
     request: (options: LargeOptions) => Promise<JsonObject>,
@@ -105,7 +106,7 @@ export class AskRoom {
       signal,
       beforeLarge: turn.enter,
       readLarge: async (bytes, { maxValues }) => {
-        const limits = { maxValues, maxEvents: MOST_EVENTS, ownServer };
+        const limits = { maxValues, maxEvents: MOST_EVENTS, ownServer, answering: server };
         const answer = await readLargeAnswer(workers, bytes, limits, signal);
         large = {
           answer,

@@ -32,6 +32,8 @@ export interface OutlineLimits {
   readonly maxEvents: number;
   /** The memberships of this server's users are among the first: who of them is banned may not be shown the room. */
   readonly ownServer: string;
+  /** Who answers: that it has a member in the room is to be seen at once. */
+  readonly answering: string;
   /** Recent events that came otherwise, in place of the answer's own. */
   readonly recent?: readonly Json[];
 }
@@ -75,6 +77,7 @@ export function outlineAnswer(body: Uint8Array, limits: OutlineLimits): AnswerOu
       : neededFirst(listed, recent.filter(isObject), {
           rules,
           ownServer: limits.ownServer,
+          answering: limits.answering,
           parse: (range) => parseRange(body, range),
         });
   const shallow = (list: readonly ByteRange[], places: ReadonlySet<number>) =>

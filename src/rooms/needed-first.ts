@@ -18,6 +18,8 @@ const DECISIVE: ReadonlySet<string | null> = new Set([
 const MOST_STATE = 500;
 /** All of the first together, so that an answer cannot make everything first. */
 const MOST_FIRST = 2000;
+/** Members of the answering server, where none is needed otherwise: one is enough, if it verifies. */
+const MOST_ANSWERING = 3;
 
 /** What is known of an event in a list before it is verified. */
 export interface ListedEvent {
@@ -32,6 +34,7 @@ export interface ListedEvent {
 interface Reading {
   readonly rules: RoomVersionRules;
   readonly ownServer: string;
+  readonly answering: string;
   readonly parse: (range: ByteRange) => Json;
 }
 
@@ -43,12 +46,13 @@ export interface FirstEvents {
 
 /**
  * What a client needs before anything else: all state but memberships, the memberships of our own users and of
- * those who sent that state or the recent events, and what authorises all of these, as far as it is in the lists.
+ * those who sent that state or the recent events, some of the answering server, and what authorises all of these,
+ * as far as it is in the lists.
  */
 export function neededFirst(
   lists: { readonly state: readonly ListedEvent[]; readonly authChain: readonly ListedEvent[] },
   recent: readonly JsonObject[],
-  { rules, ownServer, parse }: Reading,
+  { rules, ownServer, answering, parse }: Reading,
 ): FirstEvents {
   const first = { state: new Set<number>(), authChain: new Set<number>() };
   const members = membersByUser(lists.state);
@@ -67,9 +71,17 @@ export function neededFirst(
   }
   for (const [place, { type }] of lists.authChain.entries())
     if (type === 'm.room.create') take('authChain', place);
-  for (let event = waiting.pop(); event !== undefined; event = waiting.pop()) {
-    for (const user of usersOf(event)) for (const place of members.get(user) ?? []) take('state', place);
-    for (const id of authEventIds(event, rules)) take('authChain', chain.get(id));
+  const takeWhatTheyNeed = () => {
+    for (let event = waiting.pop(); event !== undefined; event = waiting.pop()) {
+      for (const user of usersOf(event)) for (const place of members.get(user) ?? []) take('state', place);
+      for (const id of authEventIds(event, rules)) take('authChain', chain.get(id));
+    }
+  };
+  takeWhatTheyNeed();
+  const joins = joinsOf(answering, members, (place) => parse((lists.state[place] as ListedEvent).range));
+  if (!joins.some((place) => first.state.has(place))) {
+    for (const place of joins.slice(0, MOST_ANSWERING)) take('state', place);
+    takeWhatTheyNeed();
   }
   return first;
 }
@@ -90,6 +102,23 @@ function membersByUser(state: readonly ListedEvent[]): Map<string, number[]> {
     else places.push(place);
   }
   return members;
+}
+
+function joinsOf(
+  server: string,
+  members: ReadonlyMap<string, readonly number[]>,
+  parsed: (place: number) => Json,
+): number[] {
+  const joins: number[] = [];
+  for (const [user, places] of members) {
+    if (serverNameOf(user) !== server) continue;
+    for (const place of places) {
+      const event = parsed(place);
+      if (!isObject(event) || !isObject(event.content) || event.content.membership !== 'join') continue;
+      joins.push(place);
+    }
+  }
+  return joins;
 }
 
 /** Who has to do with the event: its sender, whose membership it is, and who let that user in. */

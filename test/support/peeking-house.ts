@@ -207,8 +207,9 @@ export class PeekingHouse {
     return builder;
   }
 
-  /** `PEER` lets this room be peeked, and answers what it has at that moment. */
+  /** `PEER` lets this room be peeked, and answers what it has at that moment. A server without a member gets one. */
   remoteRoom(builder: RoomBuilder, server = PEER): RoomBuilder {
+    if (!builder.hasMemberOf(server)) builder.member(`@resident:${server}`, 'join');
     this.remote.on(server, 'PUT', `/peek/${builder.roomId}/`, () => builder.peekAnswer());
     this.remote.on(server, 'DELETE', `/peek/${builder.roomId}/`, {});
     this.remote.on(server, 'POST', `/peek/${builder.roomId}/`, { renewal_interval: HOUR });

@@ -142,6 +142,15 @@ export class RoomBuilder {
     return this.events.filter(({ pdu }) => isAuthEvent(pdu));
   }
 
+  hasMemberOf(server: string): boolean {
+    return this.currentState.some(
+      ({ pdu }) =>
+        pdu.type === 'm.room.member' &&
+        String(pdu.state_key).endsWith(`:${server}`) &&
+        pdu.content.membership === 'join',
+    );
+  }
+
   stateEvent(type: string, stateKey = ''): BuiltEvent {
     const event = this.#state.get(`${type}\u0000${stateKey}`);
     if (event === undefined) throw new Error(`${type} is not set in ${this.roomId}`);

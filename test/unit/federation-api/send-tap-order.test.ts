@@ -207,8 +207,9 @@ describe('sent again', () => {
   });
 
   test('by a second server that the room is peeked through ⇒ once', async () => {
+    const member = room.member('@resident:second.test', 'join').pdu;
     const one = room.message('one').pdu;
-    await tap.send(transaction([one]));
+    await tap.send(transaction([member, one]));
     house.remoteRoom(room, 'second.test');
     house.remote.refuse(PEER, 'PUT', '/peek/', 404, 'M_UNRECOGNIZED');
     const peek = await house.outboundPeek(room.roomId);

@@ -14,6 +14,7 @@ function read(
   keys = new TestKeyRing(),
 ) {
   return readPeekAnswer(answer, room.roomId, {
+    server: PEER,
     keys,
     clock: new ManualClock(),
     rejected: (error) => rejected.push(error),
@@ -156,6 +157,7 @@ describe('what is refused', () => {
       const state = moved(invented.state);
       const answer = { ...invented, state, auth_chain: moved(invented.auth_chain) };
       const error = readPeekAnswer(answer, roomId, {
+        server: PEER,
         keys: new TestKeyRing(),
         clock: new ManualClock(),
         rejected: () => {},
@@ -252,6 +254,7 @@ describe('authorization', () => {
     const chain = (answer.auth_chain as JsonObject[]).filter((event) => event !== join.pdu);
     const asked: string[] = [];
     const given = await readPeekAnswer({ ...answer, auth_chain: chain }, room.roomId, {
+      server: PEER,
       keys: new TestKeyRing(),
       clock: new ManualClock(),
       rejected: () => {},
@@ -300,4 +303,41 @@ test('the renewal interval is clamped to 1 min … 1 h', () => {
     60_000, 60_000, 60_000, 60_000, 90_000, 3_600_000, 3_600_000,
   ]);
   expect([undefined, null, '5', {}, Number.NaN].map(clampRenewal)).toEqual(Array(5).fill(3_600_000));
+});
+
+describe('the server that answers', () => {
+  const from = (server: string, room: RoomBuilder) =>
+    readPeekAnswer(room.peekAnswer(), room.roomId, {
+      server,
+      keys: new TestKeyRing(),
+      clock: new ManualClock(),
+      rejected: () => undefined,
+    });
+
+  test('has no member in the room ⇒ refused, however genuine its events are', async () => {
+    const room = new RoomBuilder();
+    await expect(from('evil.test', room)).rejects.toMatchObject({ kind: 'invalid' });
+    room.member('@eve:evil.test', 'join');
+    await expect(from('evil.test', room)).resolves.toMatchObject({ peekId: 'theirs' });
+    room.member('@eve:evil.test', 'leave');
+    await expect(from('evil.test', room)).rejects.toMatchObject({ kind: 'invalid' });
+  });
+
+  test('of the room ID has left it ⇒ refused as well', async () => {
+    const room = new RoomBuilder();
+    room.member('@resident:other.test', 'join');
+    room.member(room.creator, 'leave');
+    await expect(from(PEER, room)).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(from('other.test', room)).resolves.toMatchObject({ peekId: 'theirs' });
+  });
+
+  test('is denied by the ACL of the room, or the ACL has lost its content ⇒ refused', async () => {
+    const room = new RoomBuilder();
+    room.member('@eve:evil.test', 'join');
+    const acl = room.state('m.room.server_acl', '', { allow: ['*'], deny: ['evil.test'] });
+    await expect(from('evil.test', room)).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(from(PEER, room)).resolves.toMatchObject({ peekId: 'theirs' });
+    Object.assign(acl.pdu, { content: {} });
+    await expect(from(PEER, room)).rejects.toMatchObject({ kind: 'invalid' });
+  });
 });

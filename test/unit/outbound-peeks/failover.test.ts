@@ -92,7 +92,7 @@ describe('a server that is gone', () => {
 
 describe('the move to another server', () => {
   test('leaves no hole and no double: same log, the same event once, nothing is limited', async () => {
-    const { house, room } = await peekedRoom([], [PEER, OTHER]);
+    const { house, room } = await peekedRoom([`@resident:${OTHER}`], [PEER, OTHER]);
     const device = new TestDevice(house);
     await device.sync();
     house.remoteRoom(room, OTHER);

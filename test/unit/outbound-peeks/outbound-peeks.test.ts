@@ -199,6 +199,7 @@ describe('renewal', () => {
   test('at a server that is down: the next candidate is peeked through', async () => {
     const house = await PeekingHouse.open();
     const room = house.remoteRoom(new RoomBuilder());
+    room.member('@resident:other.test', 'join');
     await house.outbound.subscribe(room.roomId, [PEER, 'other.test']);
     const down = new RemoteUnreachable('down');
     house.remote.on(PEER, 'POST', '/renew', down);

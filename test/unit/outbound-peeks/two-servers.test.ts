@@ -44,7 +44,7 @@ test('what one withholds the other gives, and the same event from both is there 
 });
 
 test('the second answer tells what the first kept back, and the state stays the first one’s word', async () => {
-  const { house, room } = await peekedRoom([], [PEER, OTHER], { serversPerRoom: 2 });
+  const { house, room } = await peekedRoom([`@resident:${OTHER}`], [PEER, OTHER], { serversPerRoom: 2 });
   room.message('kept back');
   const before = room.currentState.length;
   house.remoteRoom(room, OTHER);
@@ -55,7 +55,7 @@ test('the second answer tells what the first kept back, and the state stays the 
 });
 
 test('states that differ are counted and logged, each time that the second is asked', async () => {
-  const { house, room } = await peekedRoom([], [PEER, OTHER], { serversPerRoom: 2 });
+  const { house, room } = await peekedRoom([`@resident:${OTHER}`], [PEER, OTHER], { serversPerRoom: 2 });
   house.remoteRoom(room, OTHER);
   house.remote.on(OTHER, 'PUT', '/peek/', () => {
     const answer = room.peekAnswer();

@@ -7,7 +7,7 @@ import { verifyMany } from '../../../src/rooms/verify-many.ts';
 import { keyOf, RoomBuilder, TestKeyRing } from '../../support/room-builder.ts';
 import { ScriptedWorkers } from '../../support/scripted-workers.ts';
 
-const LIMITS = { maxValues: 1_000_000, maxEvents: 10_000, ownServer: 'here.test' };
+const LIMITS = { maxValues: 1_000_000, maxEvents: 10_000, ownServer: 'here.test', answering: 'there.test' };
 const SERVERS = ['there.test', 's0.test', 's1.test'];
 const FOREVER = Number.MAX_SAFE_INTEGER;
 
@@ -42,6 +42,21 @@ const verifiedHere = (events: Json | undefined, room: RoomBuilder) =>
   verifyMany(events as Json[], room, new TestKeyRing(), () => undefined);
 
 describe('what is needed first', () => {
+  test('has a joined member of the answering server, with what authorises it, where no other reason needs one', async () => {
+    const room = largeRoom();
+    room.member('@user0:s0.test', 'leave');
+    const { first } = await read(room.peekAnswer(), { ...LIMITS, answering: 's0.test' });
+    const theirs = (first.state as JsonObject[]).filter(
+      ({ state_key, content }) =>
+        String(state_key).endsWith(':s0.test') && (content as JsonObject).membership === 'join',
+    );
+    expect(theirs.map(({ state_key }) => state_key)).toEqual([
+      '@user2:s0.test',
+      '@user4:s0.test',
+      '@user6:s0.test',
+    ]);
+  });
+
   test('is state but memberships, those of who speaks or set it, and what authorises them', async () => {
     const room = largeRoom();
     const { first } = await read(room.peekAnswer());
