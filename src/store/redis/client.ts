@@ -24,6 +24,8 @@ export function createClient(target: RedisTarget, purpose: 'commands' | 'notices
     commandTimeout: COMMAND_TIMEOUT_MS,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
+    // Who subscribes does so at each `ready`; ioredis forgets to catch what becomes of its own attempt.
+    autoResubscribe: false,
     connectionName: `matrix-peek-proxy-${purpose}`,
     // A failed-over master turned replica says READONLY: look for the new one.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
