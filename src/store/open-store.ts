@@ -1,5 +1,5 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { SchemaTooNewError } from './redis/connection.ts';
@@ -25,7 +25,8 @@ const REDIS_START_MS = 5000;
  * Opens the store that the settings ask for.
  *
  * A Redis that is away does not stop the start: the store rejects with `StoreDownError` until it answers. Throws
- * `RedisUrlError`, `SchemaTooNewError`, and for SQLite `StoreInUseError` or `StoreDownError`.
+ * `RedisUrlError`, `SchemaTooNewError`, and for SQLite `StoreInUseError`, `StoreDownError` or the system's error
+ * when the directory cannot be made.
  */
 export async function openStore({ redisUrl, dataDir, clock, logger }: StoreOptions): Promise<Store> {
   if (redisUrl === null) return new SqliteStore(new Database(sqlitePath(dataDir)), clock, logger);
@@ -45,8 +46,27 @@ export async function openStore({ redisUrl, dataDir, clock, logger }: StoreOptio
 
 function sqlitePath(dataDir: string): string {
   if (dataDir === ':memory:') return dataDir;
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeFolder(resolve(dataDir));
   return join(dataDir, SQLITE_FILE);
+}
+
+/**
+ * Makes a directory and those above it, level by level. The `recursive` of `mkdirSync` never returns where a
+ * directory that is there answers ENOENT to a new one in it, as `/proc` does.
+ */
+function makeFolder(path: string): void {
+  if (isFolder(path)) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another process may have been faster.
+    if (!isFolder(path)) throw error;
+  }
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 async function warnOfEviction(store: RedisStore, logger: Logger): Promise<void> {
