@@ -40,7 +40,7 @@ const SLICES: Readonly<Record<string, readonly Step[]>> = {
   integration: [{ ...slice('integration', 7), prepare: testCertificates }],
   property: [slice('property', 4)],
   simulation: [slice('simulation', 5)],
-  e2e: [{ ...slice('e2e', 10), prepare: testCertificates }],
+  e2e: [{ ...slice('e2e', 12), prepare: testCertificates }],
 };
 
 beginEntry();

@@ -1,5 +1,5 @@
 import type { HeldSyncs } from '../client-sync/held-syncs.ts';
-import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { ResidentFeeds } from '../feeds/resident/resident-feeds.ts';
 import type { HomeserverReport } from '../homeserver/probe.ts';
 import type { OutboundPeeks, PeekedRoom } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';

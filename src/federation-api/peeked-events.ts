@@ -1,4 +1,4 @@
-import type { Ingested, RemoteFeed } from '../feeds/remote-feed.ts';
+import type { Ingested, RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { Json } from '../matrix/json.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';

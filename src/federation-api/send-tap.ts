@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Json } from '../matrix/json.ts';
 import { HOLDS_EVENTS } from '../matrix/json-scan.ts';

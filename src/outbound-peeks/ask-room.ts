@@ -1,5 +1,5 @@
-import { type LargeReading, MOST_EVENTS, type PeekAnswer } from '../feeds/peek-answer.ts';
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import { type LargeReading, MOST_EVENTS, type PeekAnswer } from '../feeds/answers/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import { eventIdOf } from '../matrix/event-id.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { roomVersion } from '../matrix/room-versions.ts';

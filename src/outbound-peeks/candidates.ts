@@ -1,4 +1,4 @@
-import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import { PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
 import { serverNameOf } from '../matrix/ids.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';

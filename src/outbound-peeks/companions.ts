@@ -1,6 +1,6 @@
-import type { PeekAnswer } from '../feeds/peek-answer.ts';
-import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import type { PeekAnswer } from '../feeds/answers/peek-answer.ts';
+import { PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { eachInTurns } from '../platform/turns.ts';

@@ -1,4 +1,4 @@
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import { Gate } from '../platform/gate.ts';
 import type { Logger } from '../platform/log.ts';

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { PeekAnswerUnusable } from '../feeds/peek-answer.ts';
+import { PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
 import type { Clock } from '../platform/clock.ts';
 import { DeadlineError } from '../platform/deadline.ts';
 import { RemoteRefusal, RemoteUnreachable } from '../remote-servers/remote-servers.ts';

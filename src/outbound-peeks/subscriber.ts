@@ -1,5 +1,5 @@
-import { type PeekAnswer, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import { type PeekAnswer, PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';

@@ -1,5 +1,5 @@
-import { clampRenewal, PeekAnswerUnusable } from '../feeds/peek-answer.ts';
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
+import { clampRenewal, PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';

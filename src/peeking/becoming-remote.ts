@@ -1,4 +1,4 @@
-import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { ResidentFeeds } from '../feeds/resident/resident-feeds.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { serverNameOf } from '../matrix/ids.ts';

@@ -1,5 +1,5 @@
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
-import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
+import type { ResidentFeeds } from '../feeds/resident/resident-feeds.ts';
 import { type Homeserver, HomeserverDown, NotReadable } from '../homeserver/homeserver.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';

@@ -1,5 +1,5 @@
-import type { RemoteFeed } from '../feeds/remote-feed.ts';
-import type { ResidentFeeds } from '../feeds/resident-feeds.ts';
+import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
+import type { ResidentFeeds } from '../feeds/resident/resident-feeds.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createRemoteServers } from '../../src/app/remote-servers.ts';
 import { loadConfig } from '../../src/config/config.ts';
 import { DevicePeeks } from '../../src/device-peeks/device-peeks.ts';
-import { RemoteFeed } from '../../src/feeds/remote-feed.ts';
+import { RemoteFeed } from '../../src/feeds/remote/remote-feed.ts';
 import type { Homeserver } from '../../src/homeserver/homeserver.ts';
 import { encodeBase64 } from '../../src/matrix/base64.ts';
 import { signJson } from '../../src/matrix/signed-json.ts';

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { ResidentFeeds } from '../../../src/feeds/resident-feeds.ts';
+import { ResidentFeeds } from '../../../src/feeds/resident/resident-feeds.ts';
 import { eventIdOf } from '../../../src/matrix/event-id.ts';
 import { hasValidContentHash } from '../../../src/matrix/hashes.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { openFromAnswer } from '../../../src/feeds/open-remote.ts';
-import type { PeekAnswer } from '../../../src/feeds/peek-answer.ts';
-import { reseed } from '../../../src/feeds/reseed.ts';
+import { openFromAnswer } from '../../../src/feeds/answers/open-remote.ts';
+import type { PeekAnswer } from '../../../src/feeds/answers/peek-answer.ts';
+import { reseed } from '../../../src/feeds/remote/reseed.ts';
 import { systemClock as clock } from '../../../src/platform/clock.ts';
 import { createLogger } from '../../../src/platform/log.ts';
 import { createMetrics } from '../../../src/platform/metrics.ts';

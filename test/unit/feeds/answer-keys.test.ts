@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { gatherJobKeys, gatherKeys } from '../../../src/feeds/answer-keys.ts';
+import { gatherJobKeys, gatherKeys } from '../../../src/feeds/authorisation/answer-keys.ts';
 import type { KeyRing } from '../../../src/remote-servers/remote-servers.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 

@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest';
-import { EventVerdicts, type JudgedEvent, UNKNOWN_AUTH } from '../../../src/feeds/event-verdicts.ts';
+import {
+  EventVerdicts,
+  type JudgedEvent,
+  UNKNOWN_AUTH,
+} from '../../../src/feeds/authorisation/event-verdicts.ts';
 import type { Pdu } from '../../../src/matrix/pdu.ts';
 import { type RoomVersionRules, roomVersion } from '../../../src/matrix/room-versions.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { clampRenewal, type PeekAnswerUnusable, readPeekAnswer } from '../../../src/feeds/peek-answer.ts';
+import {
+  clampRenewal,
+  type PeekAnswerUnusable,
+  readPeekAnswer,
+} from '../../../src/feeds/answers/peek-answer.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { SUPPORTED_ROOM_VERSIONS } from '../../../src/matrix/room-versions.ts';
 import type { EventRejected } from '../../../src/rooms/verify-event.ts';
