@@ -12,7 +12,7 @@ import { sqliteFiles } from '../test/support/simulation/sim-store.ts';
  * cut into chunks, each with a seed of its own (the given one and those after it) that is printed: a run goes on
  * with `--seed` where it was cut off, and a failure is repeated with the seed of its chunk. Ends at the first failure.
  */
-const CHUNK = { property: 100_000, world: POINTS_PER_WORLD * 25 } as const;
+const CHUNK = { property: 10_000, world: POINTS_PER_WORLD * 25 } as const;
 const KILL_POINTS = 'kill-points';
 
 interface Chunk {
@@ -72,6 +72,7 @@ async function fuzzed(
     while (!failed && next * size < runs) {
       const chunk: Chunk = { name, seed: seed + next, runs: Math.min(size, runs - next * size) };
       next++;
+      console.log(`${name}: seed ${chunk.seed} begins, ${chunk.runs} runs`);
       const answer = new Promise<string | null>((resolve) =>
         child.once('message', resolve as (m: unknown) => void),
       );

@@ -13,8 +13,17 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
   if (options.processMetrics) collectDefaultMetrics({ register: registry });
 
   const gauge = (name: string, help: string) => new Gauge({ name: `peek_proxy_${name}`, help, registers });
-  const counter = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
-    new Counter<L>({ name: `peek_proxy_${name}`, help, labelNames, registers });
+  /** `labels`: name → its values. Each starts at 0: what has not happened yet is there to be alerted on. */
+  const counter = <L extends string = never>(
+    name: string,
+    help: string,
+    labels: Record<L, readonly string[]> = {} as Record<L, readonly string[]>,
+  ) => {
+    const labelNames = Object.keys(labels) as L[];
+    const made = new Counter<L>({ name: `peek_proxy_${name}`, help, labelNames, registers });
+    for (const values of combinations(labels)) made.inc(values, 0);
+    return made;
+  };
   const histogram = (name: string, help: string, buckets: number[]) =>
     new Histogram({ name: `peek_proxy_${name}`, help, buckets, registers });
 
@@ -55,45 +64,55 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     }),
 
     /** feed: `resident`, `remote`. */
-    logAppended: counter('log_appended_total', 'Events that got a place in a room log', 'feed'),
+    logAppended: counter('log_appended_total', 'Events that got a place in a room log', {
+      feed: ['resident', 'remote'],
+    }),
     /** reason: `shape`, `room`, `signature`, `auth` (its own auth events), `state` (the current state), `acl`. */
-    eventsDropped: counter('events_dropped_total', 'Received events that were not admitted', 'reason'),
+    eventsDropped: counter('events_dropped_total', 'Received events that were not admitted', {
+      reason: ['shape', 'room', 'signature', 'auth', 'state', 'acl'],
+    }),
     forks: counter('forks_total', 'Times the graph of a remote room stopped being a line'),
     /** outcome: `held`, then `taken` or `dropped`. */
     heldEvents: counter(
       'held_events_total',
       'Authorised events that the current state denied, until it was compared with the peeked server',
-      'outcome',
+      { outcome: ['held', 'taken', 'dropped'] },
     ),
     stateCorrections: counter(
       'state_corrections_total',
       'Keys of the state of remote rooms that the peeked server said to be others than we had',
     ),
-    gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', 'outcome'),
+    gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', {
+      outcome: ['filled', 'left'],
+    }),
     /** outcome: `moved` (to another server), `nobody` (none lets us just now; it is tried again). */
-    failovers: counter('failovers_total', 'Peeked rooms whose server was lost', 'outcome'),
+    failovers: counter('failovers_total', 'Peeked rooms whose server was lost', {
+      outcome: ['moved', 'nobody'],
+    }),
     /** outcome: `same`, `differing`. Only with two servers for each room. */
-    stateComparisons: counter(
-      'state_comparisons_total',
-      'States of a room compared between two servers',
-      'outcome',
-    ),
+    stateComparisons: counter('state_comparisons_total', 'States of a room compared between two servers', {
+      outcome: ['same', 'differing'],
+    }),
     stateDifferences: counter('state_differences_total', 'State events in which two servers differed'),
     /** outcome: `delivered`, `failed`, `refused`. */
-    sendTransactions: counter('send_transactions_total', 'Transactions to peeking servers', 'outcome'),
+    sendTransactions: counter('send_transactions_total', 'Transactions to peeking servers', {
+      outcome: ['delivered', 'failed', 'refused'],
+    }),
     /** Of servers that we peek through. outcome: `answered` (by us), `forwarded`, `unread`, `refused`. */
-    receivedTransactions: counter('received_transactions_total', 'Transactions of other servers', 'outcome'),
+    receivedTransactions: counter('received_transactions_total', 'Transactions of other servers', {
+      outcome: ['answered', 'forwarded', 'unread', 'refused'],
+    }),
     /** kind: `plain` (bytes streamed through), `peeking`. */
-    syncRequests: counter('sync_requests_total', 'Requests to /sync', 'kind'),
+    syncRequests: counter('sync_requests_total', 'Requests to /sync', { kind: ['plain', 'peeking'] }),
     /** outcome: `ok`, `refused`, `unreachable`, `backing_off`. */
-    remoteRequests: counter('remote_requests_total', 'Signed requests to other servers', 'outcome'),
+    remoteRequests: counter('remote_requests_total', 'Signed requests to other servers', {
+      outcome: ['ok', 'refused', 'unreachable', 'backing_off'],
+    }),
     /** outcome: `ok`, `failed`. */
-    keyFetches: counter(
-      'key_fetches_total',
-      'Look-ups of signing keys of other servers',
-      'source',
-      'outcome',
-    ),
+    keyFetches: counter('key_fetches_total', 'Look-ups of signing keys of other servers', {
+      source: ['notary', 'direct'],
+      outcome: ['ok', 'failed'],
+    }),
 
     syncWake: histogram(
       'sync_wake_seconds',
@@ -101,4 +120,14 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
       [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
     ),
   };
+}
+
+/** Every way of giving each label one of its values. */
+function combinations<L extends string>(labels: Record<L, readonly string[]>): Record<L, string>[] {
+  const entries = Object.entries<readonly string[]>(labels);
+  const none = [{} as Record<L, string>];
+  return entries.reduce(
+    (made, [label, values]) => made.flatMap((one) => values.map((value) => ({ ...one, [label]: value }))),
+    none,
+  );
 }

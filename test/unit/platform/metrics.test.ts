@@ -15,6 +15,17 @@ test('what is counted is shown under its name and labels, and two sets do not mi
   expect((await other.exposition()).text).not.toContain('{feed="resident"} 3');
 });
 
+test.each([
+  'failovers_total{outcome="moved"} 0',
+  'failovers_total{outcome="nobody"} 0',
+  'events_dropped_total{reason="acl"} 0',
+  'gaps_total{outcome="left"} 0',
+  'key_fetches_total{source="direct",outcome="failed"} 0',
+  'forks_total 0',
+])('a counter is there before its first occurrence: %s', async (line) => {
+  expect((await createMetrics().exposition()).text).toContain(`peek_proxy_${line}\n`);
+});
+
 test('metrics of the process are there when asked for', async () => {
   const { text } = await createMetrics({ processMetrics: true }).exposition();
   expect(text).toContain('process_resident_memory_bytes');
