@@ -6,8 +6,9 @@ export function statusPage(health: Health): string {
     ['Status', health.status],
     ['Version', health.version],
     ['Up for', `${health.uptime_seconds} s`],
-    ['Peeking', health.homeserver.peeking ? 'on' : `off: ${health.homeserver.problem ?? ''}`],
-    ['Advice', health.homeserver.advice ?? '–'],
+    ['Peeking', peeking(health)],
+    ['Problem', either(health, 'problem')],
+    ['Advice', either(health, 'advice')],
     ['Store', `${health.store.kind}, ${health.store.up ? 'up' : `down: ${health.store.problem ?? ''}`}`],
     ['Feeds', `${health.feeds.resident} resident, ${health.feeds.remote} remote`],
     ['Peeks of devices', String(health.peeks.device ?? 'unknown')],
@@ -32,6 +33,16 @@ export function statusPage(health: Health): string {
 ${cells}
 </table></body></html>
 `;
+}
+
+function peeking({ status, homeserver }: Health): string {
+  if (!homeserver.peeking) return `off: ${homeserver.problem ?? ''}`;
+  return status === 'red' ? 'on, and waits until the problem is gone' : 'on';
+}
+
+/** What the homeserver and the store have of it. */
+function either({ homeserver, store }: Health, what: 'problem' | 'advice'): string {
+  return [homeserver[what], store[what]].filter((text) => text !== undefined).join(' – ') || '–';
 }
 
 function escapeHtml(text: string): string {

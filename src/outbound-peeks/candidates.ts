@@ -61,7 +61,10 @@ export function isUnrecognized(error: unknown): boolean {
 
 /** Reads a peeked server's refusal. A server without MSC2444 answers in several ways: none of them says "no such room". */
 function classifyRefusal(server: string, error: unknown): Failure {
-  const reason = (error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON);
+  const reason = withoutName(server, error instanceof Error ? error.message : String(error)).slice(
+    0,
+    LONGEST_REASON,
+  );
   if (error instanceof RemoteRefusal) {
     const answered = error.status < 500;
     if (error.status === 403) return { server, kind: 'forbidden', reason, answered };
@@ -72,6 +75,11 @@ function classifyRefusal(server: string, error: unknown): Failure {
     return { server, kind: 'failed', reason, answered };
   }
   return { server, kind: 'failed', reason, answered: false };
+}
+
+/** The server is named before the reason: the reason does not begin with it again. */
+function withoutName(server: string, message: string): string {
+  return message.startsWith(`${server}: `) ? message.slice(server.length + 2) : message;
 }
 
 /** What the client is told when every candidate failed: any 403 wins, then any "not found". */

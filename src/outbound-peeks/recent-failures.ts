@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
 import type { Clock } from '../platform/clock.ts';
 import { DeadlineError } from '../platform/deadline.ts';
+import { AddressRefusedError } from '../platform/guarded-agent.ts';
 import { RemoteRefusal, RemoteUnreachable } from '../remote-servers/remote-servers.ts';
 import { isUnrecognized } from './candidates.ts';
 
@@ -51,7 +52,8 @@ export class RecentFailures {
     if (error instanceof RemoteRefusal && error.status < 500) this.#failed.delete(server);
     if (isUnrecognized(error)) this.#note(server, 'it could not be peeked', CANNOT_MS);
     else if (error instanceof RemoteUnreachable || error instanceof DeadlineError) {
-      this.#note(server, 'it did not answer');
+      const refused = ownRefusal(error);
+      this.#note(server, refused === null ? 'it did not answer' : `it was not asked (${refused})`);
     } else if (error instanceof RemoteRefusal && error.status > 500) {
       this.#note(server, `it answered ${error.status}`);
     } else if (error instanceof RemoteRefusal && (error.status === 500 || error.status === 429)) {
@@ -71,6 +73,14 @@ export class RecentFailures {
     const wait = ms ?? Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(times - 1, 20));
     this.#failed.set(key, { times, until: this.#clock.now() + wait, why });
   }
+}
+
+/** Why our own address guard let nothing through to the server; null where it had no part in it. */
+function ownRefusal(error: unknown): string | null {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
+    if (cause instanceof AddressRefusedError) return cause.message;
+  }
+  return null;
 }
 
 function keyOf(server: string, roomId: string): string {

@@ -189,6 +189,17 @@ describe('the ops listener', () => {
     expect((await get('/')).text).toContain('off: &#60;b&#62;off');
   });
 
+  test('the page shows a problem beside its advice, and peeking that waits while nothing works', async () => {
+    const { get, house } = await served();
+    expect((await get('/')).text).toContain('<th>Peeking</th><td>on</td>');
+    const probe = vi.spyOn(house.store, 'probe');
+    probe.mockRejectedValue(new StoreDownError('SQLite: database or disk is full'));
+    const { text } = await get('/');
+    expect(text).toContain('<th>Problem</th><td>SQLite: database or disk is full</td>');
+    expect(text).toMatch(/<th>Advice<\/th><td>The disk of PEEK_DATA_DIR/);
+    expect(text).toContain('<th>Peeking</th><td>on, and waits until the problem is gone</td>');
+  });
+
   test('/ready is 503 until the homeserver has been heard', async () => {
     const { get, setReady } = await served();
     expect((await get('/ready')).status).toBe(503);

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { AddressRefusedError } from '../../../src/platform/guarded-agent.ts';
+import { HttpError } from '../../../src/platform/http-client.ts';
 import type { MatrixError } from '../../../src/platform/matrix-error.ts';
 import { RemoteUnreachable } from '../../../src/remote-servers/remote-servers.ts';
 import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
@@ -64,6 +66,20 @@ describe('a server that has just failed', () => {
     await refused();
     expect(asked('dead.test')).toBe(4);
   });
+});
+
+test('a server that our own address guard refuses ⇒ the next user is told so too, with its name once', async () => {
+  const { house, refused } = await given();
+  const guard = new AddressRefusedError('10.0.0.1');
+  const http = new HttpError('connection', `https://10.0.0.1:8448: ${guard.message}`, guard);
+  const failure = new RemoteUnreachable(`dead.test: ${http.message}`, { cause: http });
+  house.remote.on('dead.test', 'PUT', '/peek/', failure);
+  expect((await refused()).message).toContain(
+    '(dead.test: https://10.0.0.1:8448: 10.0.0.1 has no address that may be connected to)',
+  );
+  expect((await refused(BOB)).message).toContain(
+    'dead.test: it was not asked (10.0.0.1 has no address that may be connected to) a moment ago',
+  );
 });
 
 test.each<[string, number, string | null, string]>([
