@@ -100,7 +100,10 @@ it('A goes down: its peeker at B is served through C without a gap; A comes back
 it("A's last user leaves the room: its peeker is served through C, without a gap", async () => {
   const room = await sharedRoom();
   const { inbound: before } = await peekCounts(c);
-  const { follower } = await startFollowing(await newUser(b, 'bob'), room, [a.serverName]);
+  const bob = await newUser(b, 'bob');
+  // A was away a moment ago: until B asks it again, all its users are told so.
+  await until('A is asked again', async () => (await bob.peek(room, [a.serverName])).status === 200, 60_000);
+  const { follower } = await startFollowing(bob, room, [a.serverName]);
   const sent = [await alice.sendText(room, 'the last of A'), await carol.sendText(room, 'from C')];
   for (const id of sent) await follower.untilEvent(id);
   await alice.leave(room);
