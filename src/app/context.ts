@@ -119,7 +119,6 @@ export function createContext(
   const outbound = new OutboundPeeks({
     store,
     remote,
-    keys,
     workers,
     feed: remoteFeed,
     memberServers,

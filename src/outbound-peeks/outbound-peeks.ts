@@ -5,7 +5,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Random } from '../platform/random.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
-import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import type { RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { MemberServers } from '../rooms/member-servers.ts';
 import type { VerifyWorkers } from '../rooms/verify-workers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
@@ -23,7 +23,6 @@ import { Upkeep } from './upkeep.ts';
 export interface OutboundPeeksDeps {
   readonly store: Store;
   readonly remote: RemoteServers;
-  readonly keys: KeyRing;
   readonly workers: VerifyWorkers;
   readonly feed: RemoteFeed;
   readonly memberServers: MemberServers;
