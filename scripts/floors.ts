@@ -15,8 +15,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ['rooms'],
   ['feeds'],
   ['device-peeks', 'inbound-peeks', 'outbound-peeks'],
-  ['peeking'],
-  ['client-sync'],
+  ['peeking', 'client-view'],
+  ['client-sync', 'room-reads', 'previews'],
   ['client-api', 'federation-api'],
   ['app'],
 ];

@@ -1,16 +1,4 @@
 import { hostname } from 'node:os';
-import { JoinWatch } from '../client-api/join-watch.ts';
-import { createClientRouter } from '../client-api/router.ts';
-import { DeviceFilters } from '../client-sync/device-filters.ts';
-import { DeviceSectionReader } from '../client-sync/device-sections.ts';
-import { HeldSyncs } from '../client-sync/held-syncs.ts';
-import { Joins } from '../client-sync/joins.ts';
-import { PeekLedger } from '../client-sync/peek-ledger.ts';
-import { PeekingSync } from '../client-sync/peeking-sync.ts';
-import { RoomSections } from '../client-sync/room-sections.ts';
-import { SyncHandler } from '../client-sync/sync-handler.ts';
-import { SyncRace } from '../client-sync/sync-race.ts';
-import { UpstreamPolls } from '../client-sync/upstream-polls.ts';
 import type { Config } from '../config/config.ts';
 import { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import { createFederationRouter } from '../federation-api/router.ts';
@@ -40,9 +28,9 @@ import type { Random } from '../platform/random.ts';
 import { RequestAuthenticator } from '../remote-servers/request-authenticator.ts';
 import { MemberServers } from '../rooms/member-servers.ts';
 import { RoomWakes } from '../rooms/room-wakes.ts';
-import { StateAt } from '../rooms/state-at.ts';
 import { createVerifyWorkers } from '../rooms/verify-workers.ts';
 import type { Store } from '../store/store.ts';
+import { createClientSide } from './client-side.ts';
 import { HomeserverWatch } from './homeserver-watch.ts';
 import { createOutside, type Outside } from './outside.ts';
 import { PeekingSwitch } from './peeking-switch.ts';
@@ -185,50 +173,29 @@ export function createContext(
     expireAfterMs: config.expireAfter,
   });
 
-  const held = new HeldSyncs();
-  const polls = new UpstreamPolls(clock);
-  const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
-  const race = new SyncRace({
+  const peekingSwitch = new PeekingSwitch();
+  const watch = new HomeserverWatch({ probe: () => homeserver.probe(), peekingSwitch, clock, logger });
+  const clients = createClientSide(config, {
     store,
-    devicePeeks,
-    sections: new DeviceSectionReader(store, rooms, logger),
-    filters: new DeviceFilters(homeserver),
-    ledger: new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync: config.sincelessSync }),
-    wakes,
-    held,
-    clock,
-    logger,
-    metrics,
-  });
-  const peekingSync = new PeekingSync({
     homeserver,
     forwarder,
-    race,
-    joins: new Joins(peeking),
-    polls,
-    held,
+    trusted,
+    wakes,
+    devicePeeks,
+    outbound,
+    peeking,
+    residency,
+    becomingResident,
+    clock,
+    metrics,
     logger,
     tokenMode: () => (watch.report?.groupsFieldAccepted === false ? 'suffix' : 'ninth-field'),
   });
-  const sync = new SyncHandler({
-    forwarder,
-    homeserver,
-    devicePeeks,
-    peekingSync,
-    held,
-    clock,
-    metrics,
-    logger,
-    trusted,
-  });
-
-  const peekingSwitch = new PeekingSwitch();
-  const watch = new HomeserverWatch({ probe: () => homeserver.probe(), peekingSwitch, clock, logger });
   const handle = createRouteTable({
     homeserver,
     forwarder,
     passThrough,
-    sync,
+    sync: clients.sync,
     sendTap: new SendTap({
       forwarder,
       authenticate,
@@ -241,7 +208,7 @@ export function createContext(
       logger,
       serverName,
     }),
-    clientRouter: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
+    clientRouter: clients.router,
     federationRouter: createFederationRouter({
       inboundPeeks: inbound,
       peerReads: new PeerReads({ store, homeserver }),
@@ -251,7 +218,7 @@ export function createContext(
       clock,
       logger,
     }),
-    joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
+    joinWatch: clients.joinWatch,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,
@@ -270,14 +237,14 @@ export function createContext(
     readers,
     roomChanges,
     sweeps,
-    held,
+    held: clients.held,
     peekingSwitch,
     watch,
     handle,
     /** Ends what runs by itself; the store is the caller's. */
     async close(): Promise<void> {
       watch.stop();
-      polls.close();
+      clients.close();
       becomingResident.stop();
       becomingRemote.stop();
       await Promise.all([inbound.stop(), residentFeeds.stopAll()]);

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import express, { type Request, type Response, Router } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
-import { callerOf, forwardedFor, rawQuery } from '../client-sync/sync-request.ts';
+import { callerOf, forwardedFor, rawQuery } from '../client-view/client-request.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';

@@ -1,5 +1,5 @@
-import { rawQuery, replaceParameter } from '../client-sync/sync-request.ts';
 import { unwrapToken } from '../client-sync/sync-token.ts';
+import { rawQuery, replaceParameter } from '../client-view/client-request.ts';
 
 const CLIENT = `^/_matrix/client/(?:r0|v1|v3|unstable|api/v1)`;
 

@@ -1,10 +1,10 @@
+import type { SyncFilter } from '../client-view/filter.ts';
+import { wantsRoom } from '../client-view/filter.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Logger } from '../platform/log.ts';
 import { readableHead, readNewest, readOn, type Stretch } from '../rooms/timeline.ts';
 import { type DevicePeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 import { isTold, toldMark } from './endings.ts';
-import type { SyncFilter } from './filter.ts';
-import { wantsRoom } from './filter.ts';
 import type { RoomSections } from './room-sections.ts';
 import { renderSection } from './section.ts';
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { callerOf } from '../client-view/client-request.ts';
 import type { Device } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
@@ -10,7 +11,7 @@ import { answerNothingNew, type HeldSyncs } from './held-syncs.ts';
 import type { Joins } from './joins.ts';
 import { type Additions, ownAnswer, roomsIn, type SyncRooms, spliceSync } from './splice.ts';
 import type { SyncRace } from './sync-race.ts';
-import { callerOf, type SyncRequest } from './sync-request.ts';
+import type { SyncRequest } from './sync-request.ts';
 import { deviceHash, type OurPart, type TokenMode, wrapToken } from './sync-token.ts';
 import type { UpstreamPolls } from './upstream-polls.ts';
 

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { remoteHistoryToken } from '../client-view/history-token.ts';
 import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
@@ -7,7 +8,6 @@ import { pduOf } from '../rooms/log-entries.ts';
 import type { StateAt } from '../rooms/state-at.ts';
 import type { Stretch } from '../rooms/timeline.ts';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
-import { remoteHistoryToken } from './history-token.ts';
 import type { SectionContent } from './section.ts';
 
 export interface RoomSectionOptions {

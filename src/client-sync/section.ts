@@ -1,5 +1,5 @@
+import { matchesEvent, pickFields, type SyncFilter } from '../client-view/filter.ts';
 import type { JsonObject } from '../matrix/json.ts';
-import { matchesEvent, pickFields, type SyncFilter } from './filter.ts';
 
 /** What a section is made of: events as the client gets them (its `event_format` already applied). */
 export interface SectionContent {

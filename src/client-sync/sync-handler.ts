@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { callerOf, forwardedFor } from '../client-view/client-request.ts';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
 import { homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
@@ -11,7 +12,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekingSync } from './peeking-sync.ts';
-import { callerOf, forwardedFor, mayHoldOurPart, readSyncRequest, type SyncRequest } from './sync-request.ts';
+import { mayHoldOurPart, readSyncRequest, type SyncRequest } from './sync-request.ts';
 import type { OurPart } from './sync-token.ts';
 
 export interface SyncHandlerDeps {

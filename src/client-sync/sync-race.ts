@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { DeviceFilters } from '../client-view/device-filters.ts';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Caller } from '../homeserver/homeserver.ts';
@@ -7,7 +8,6 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { type Store, StoreDownError } from '../store/store.ts';
-import type { DeviceFilters } from './device-filters.ts';
 import type { DeviceSectionReader, DeviceSections, SectionRequest } from './device-sections.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekLedger } from './peek-ledger.ts';

@@ -1,6 +1,6 @@
 import { DeviceSectionReader } from '../../src/client-sync/device-sections.ts';
-import { parseFilter } from '../../src/client-sync/filter.ts';
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
+import { parseFilter } from '../../src/client-view/filter.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import type { StoredEvent } from '../../src/store/store.ts';

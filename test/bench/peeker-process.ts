@@ -1,6 +1,6 @@
 import { DeviceSectionReader } from '../../src/client-sync/device-sections.ts';
-import { parseFilter } from '../../src/client-sync/filter.ts';
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
+import { parseFilter } from '../../src/client-view/filter.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import { MEMBER_SERVERS } from './big-room.ts';
 import { serveParent } from './child.ts';

@@ -1,15 +1,15 @@
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
-import { DeviceFilters } from '../../src/client-sync/device-filters.ts';
 import {
   DeviceSectionReader,
   type DeviceSections,
   type SectionRequest,
 } from '../../src/client-sync/device-sections.ts';
-import { NO_FILTER, parseFilter } from '../../src/client-sync/filter.ts';
 import { Joins } from '../../src/client-sync/joins.ts';
 import { PeekLedger, type SincelessSync } from '../../src/client-sync/peek-ledger.ts';
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
+import { DeviceFilters } from '../../src/client-view/device-filters.ts';
+import { NO_FILTER, parseFilter } from '../../src/client-view/filter.ts';
 import { DevicePeeks } from '../../src/device-peeks/device-peeks.ts';
 import { RemoteFeed } from '../../src/feeds/remote/remote-feed.ts';
 import { ResidentFeeds } from '../../src/feeds/resident/resident-feeds.ts';

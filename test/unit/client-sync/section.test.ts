@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { NO_FILTER, parseFilter } from '../../../src/client-sync/filter.ts';
 import { renderSection } from '../../../src/client-sync/section.ts';
+import { NO_FILTER, parseFilter } from '../../../src/client-view/filter.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 
 function member(userId: string): JsonObject {

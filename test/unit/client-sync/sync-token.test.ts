@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseRemoteHistoryToken, remoteHistoryToken } from '../../../src/client-sync/history-token.ts';
 import { deviceHash, type OurPart, unwrapToken, wrapToken } from '../../../src/client-sync/sync-token.ts';
+import { parseRemoteHistoryToken, remoteHistoryToken } from '../../../src/client-view/history-token.ts';
 
 const BARE = 's44_17_4_3_2_1_1_3_0_1_1_1_1_1';
 const DEVICE = deviceHash('@alice:example.org', 'PHONE');

@@ -7,8 +7,8 @@ import {
   parseFilter,
   pickFields,
   wantsRoom,
-} from '../../../src/client-sync/filter.ts';
-import { compileTypes } from '../../../src/client-sync/type-pattern.ts';
+} from '../../../src/client-view/filter.ts';
+import { compileTypes } from '../../../src/client-view/type-pattern.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 
 const MESSAGE: JsonObject = {

@@ -1,0 +1,97 @@
+import { JoinWatch } from '../client-api/join-watch.ts';
+import { createClientRouter } from '../client-api/router.ts';
+import { DeviceSectionReader } from '../client-sync/device-sections.ts';
+import { HeldSyncs } from '../client-sync/held-syncs.ts';
+import { Joins } from '../client-sync/joins.ts';
+import { PeekLedger } from '../client-sync/peek-ledger.ts';
+import { PeekingSync } from '../client-sync/peeking-sync.ts';
+import { RoomSections } from '../client-sync/room-sections.ts';
+import { SyncHandler } from '../client-sync/sync-handler.ts';
+import { SyncRace } from '../client-sync/sync-race.ts';
+import type { TokenMode } from '../client-sync/sync-token.ts';
+import { UpstreamPolls } from '../client-sync/upstream-polls.ts';
+import { DeviceFilters } from '../client-view/device-filters.ts';
+import type { Config } from '../config/config.ts';
+import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
+import type { RawForwarder } from '../forward/raw-forwarder.ts';
+import type { TrustedProxies } from '../forward/trusted-proxies.ts';
+import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
+import type { BecomingResident } from '../peeking/becoming-resident.ts';
+import type { Peeking } from '../peeking/peeking.ts';
+import type { Residency } from '../peeking/residency.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { RoomWakes } from '../rooms/room-wakes.ts';
+import { StateAt } from '../rooms/state-at.ts';
+import type { Store } from '../store/store.ts';
+
+export interface ClientSideDeps {
+  readonly store: Store;
+  readonly homeserver: Homeserver;
+  readonly forwarder: RawForwarder;
+  readonly trusted: TrustedProxies;
+  readonly wakes: RoomWakes;
+  readonly devicePeeks: DevicePeeks;
+  readonly outbound: OutboundPeeks;
+  readonly peeking: Peeking;
+  readonly residency: Residency;
+  readonly becomingResident: BecomingResident;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  /** How our part rides on the homeserver's tokens. */
+  readonly tokenMode: () => TokenMode;
+}
+
+/** What answers clients, built once. */
+export function createClientSide(config: Config, deps: ClientSideDeps) {
+  const { store, homeserver, forwarder, trusted, devicePeeks, outbound, peeking } = deps;
+  const { residency, becomingResident, clock, metrics, logger } = deps;
+
+  const held = new HeldSyncs();
+  const polls = new UpstreamPolls(clock);
+  const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+  const race = new SyncRace({
+    store,
+    devicePeeks,
+    sections: new DeviceSectionReader(store, rooms, logger),
+    filters: new DeviceFilters(homeserver),
+    ledger: new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync: config.sincelessSync }),
+    wakes: deps.wakes,
+    held,
+    clock,
+    logger,
+    metrics,
+  });
+  const peekingSync = new PeekingSync({
+    homeserver,
+    forwarder,
+    race,
+    joins: new Joins(peeking),
+    polls,
+    held,
+    logger,
+    tokenMode: deps.tokenMode,
+  });
+  const sync = new SyncHandler({
+    forwarder,
+    homeserver,
+    devicePeeks,
+    peekingSync,
+    held,
+    clock,
+    metrics,
+    logger,
+    trusted,
+  });
+
+  return {
+    sync,
+    held,
+    router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
+    joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
+    close: () => polls.close(),
+  };
+}
