@@ -11,6 +11,7 @@ import { SyncRace } from '../client-sync/sync-race.ts';
 import type { TokenMode } from '../client-sync/sync-token.ts';
 import { UpstreamPolls } from '../client-sync/upstream-polls.ts';
 import { DeviceFilters } from '../client-view/device-filters.ts';
+import { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { Config } from '../config/config.ts';
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
@@ -50,6 +51,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
   const { store, homeserver, forwarder, trusted, devicePeeks, outbound, peeking } = deps;
   const { residency, becomingResident, clock, metrics, logger } = deps;
 
+  const ignoredUsers = new IgnoredUsers(homeserver, clock);
   const held = new HeldSyncs();
   const polls = new UpstreamPolls(clock);
   const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
@@ -72,6 +74,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     joins: new Joins(peeking),
     polls,
     held,
+    ignoredUsers,
     logger,
     tokenMode: deps.tokenMode,
   });
@@ -90,6 +93,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
   return {
     sync,
     held,
+    ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
     joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     close: () => polls.close(),

@@ -219,6 +219,7 @@ export function createContext(
       logger,
     }),
     joinWatch: clients.joinWatch,
+    ignoredUsers: clients.ignoredUsers,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,

@@ -5,6 +5,7 @@ import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
 import { answerVersions } from '../client-api/versions.ts';
 import type { SyncHandler } from '../client-sync/sync-handler.ts';
+import { type IgnoredUsers, ignoredUsersChanged } from '../client-view/ignored-users.ts';
 import type { SendTap } from '../federation-api/send-tap.ts';
 import type { PassThrough } from '../forward/pass-through.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
@@ -24,6 +25,7 @@ export interface RouteTableDeps {
   readonly clientRouter: express.Router;
   readonly federationRouter: express.Router;
   readonly joinWatch: JoinWatch;
+  readonly ignoredUsers: IgnoredUsers;
   readonly peekingSwitch: PeekingSwitch;
   /** Looks whether peeking can come on, when it is off. */
   readonly lookAgain: () => Promise<void>;
@@ -77,6 +79,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
         return void answerVersions(req, res, forwarder);
     }
     if (req.method !== 'GET' && ENDS_SESSIONS.test(path)) forgetAfter(res, deps.homeserver);
+    if (req.method !== 'GET') forgetIgnored(path, res, deps.ignoredUsers);
     deps.joinWatch.see(req, res);
     req.url = withHomeserverTokens(url);
     passThrough.handle(req, res);
@@ -104,4 +107,10 @@ function forPeeks(handler: express.RequestHandler): express.RequestHandler {
 /** Whose token it was is the homeserver's to know: everybody is asked for once more. */
 function forgetAfter(res: ServerResponse, homeserver: Pick<Homeserver, 'forget'>): void {
   res.once('close', () => homeserver.forget(null));
+}
+
+/** Who has changed the list of whom they ignore is shown by the new one from here on. */
+function forgetIgnored(path: string, res: ServerResponse, ignoredUsers: IgnoredUsers): void {
+  const userId = ignoredUsersChanged(path);
+  if (userId !== null) res.once('close', () => ignoredUsers.forget(userId));
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { callerOf } from '../client-view/client-request.ts';
+import type { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { Device } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
@@ -22,6 +23,7 @@ export interface PeekingSyncDeps {
   readonly joins: Joins;
   readonly polls: UpstreamPolls;
   readonly held: HeldSyncs;
+  readonly ignoredUsers: Pick<IgnoredUsers, 'sawSync'>;
   readonly logger: Logger;
   /** How our part rides on the homeserver's tokens. */
   readonly tokenMode: () => TokenMode;
@@ -130,6 +132,7 @@ export class PeekingSync {
     const plain = answer.status === 200 ? decoded(answer) : null;
     const rooms = plain === null ? null : roomsIn(plain.body);
     if (plain === null || rooms === null) return send(res, answer);
+    this.#deps.ignoredUsers.sawSync(device.userId, plain.body);
     const ours = sections === null ? null : await this.#yielded(rooms, sections, read, device);
     const additions = ours === null ? this.#unread(read, hash) : this.#additions(ours, hash);
     const spliced = spliceSync(plain.body, additions);

@@ -25,6 +25,8 @@ export interface Homeserver {
   joinedRooms(caller: Caller): Promise<string[]>;
   /** The user's stored filter. Rejects with `HomeserverRefusal`. */
   filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject>;
+  /** The user's account data of a type; null where there is none. Rejects with `HomeserverRefusal` and `HomeserverDown`. */
+  accountData(caller: Caller, userId: string, type: string): Promise<JsonObject | null>;
   /** Resolves an alias, remote ones too; null when there is no such alias. */
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null>;
 

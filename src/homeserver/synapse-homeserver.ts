@@ -124,6 +124,10 @@ export class SynapseHomeserver implements Homeserver {
     return this.#identities.filter(caller, userId, filterId);
   }
 
+  accountData(caller: Caller, userId: string, type: string): Promise<JsonObject | null> {
+    return this.#identities.accountData(caller, userId, type);
+  }
+
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null> {
     return resolveAlias(this.#api, alias);
   }

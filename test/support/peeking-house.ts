@@ -10,6 +10,7 @@ import { PeekLedger, type SincelessSync } from '../../src/client-sync/peek-ledge
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
 import { DeviceFilters } from '../../src/client-view/device-filters.ts';
 import { NO_FILTER, parseFilter } from '../../src/client-view/filter.ts';
+import { IgnoredUsers } from '../../src/client-view/ignored-users.ts';
 import { DevicePeeks } from '../../src/device-peeks/device-peeks.ts';
 import { RemoteFeed } from '../../src/feeds/remote/remote-feed.ts';
 import { ResidentFeeds } from '../../src/feeds/resident/resident-feeds.ts';
@@ -89,6 +90,7 @@ export class PeekingHouse {
   readonly sweeps: Sweeps;
   readonly sections: DeviceSectionReader;
   readonly filters: DeviceFilters;
+  readonly ignoredUsers: IgnoredUsers;
   readonly ledger: PeekLedger;
   readonly joins: Joins;
 
@@ -188,6 +190,7 @@ export class PeekingHouse {
     const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
     this.sections = new DeviceSectionReader(store, rooms, logger);
     this.filters = new DeviceFilters(homeserver);
+    this.ignoredUsers = new IgnoredUsers(homeserver, clock);
     const sincelessSync = options.sincelessSync ?? 'delivered';
     this.ledger = new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync });
     this.joins = new Joins(peeking);

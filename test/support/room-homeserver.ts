@@ -34,6 +34,8 @@ export class RoomHomeserver implements Homeserver {
   /** Runs before `follow` gives its first token. */
   beforeFollow: (() => void) | null = null;
   readonly filters = new Map<string, JsonObject>();
+  /** Account data, by `userId type`. */
+  readonly accountDataOf = new Map<string, JsonObject>();
   ready = true;
   /** What every call rejects with, while set. */
   failure: Error | null = null;
@@ -91,6 +93,11 @@ export class RoomHomeserver implements Homeserver {
     const filter = this.filters.get(`${userId} ${filterId}`);
     if (filter === undefined) throw new Error('no such filter');
     return filter;
+  }
+
+  async accountData(_caller: Caller, userId: string, type: string): Promise<JsonObject | null> {
+    this.#called('accountData');
+    return this.accountDataOf.get(`${userId} ${type}`) ?? null;
   }
 
   async resolveAlias(alias: string) {

@@ -95,6 +95,22 @@ describe('stored filters', () => {
   });
 });
 
+describe('account data', () => {
+  it('is asked for in the user’s name; null where there is none', async () => {
+    let answer: Scripted = [200, { ignored_users: {} }];
+    const { homeserver, requests } = scriptedHomeserver(() => answer, null);
+    const read = () => homeserver.accountData(caller('t', 'user_id=x'), '@a:a.test', 'm.type');
+    expect(await read()).toEqual({ ignored_users: {} });
+    const [request] = requests;
+    expect(request?.path).toBe('/_matrix/client/v3/user/%40a%3Aa.test/account_data/m.type?user_id=x');
+    expect(request?.headers).toMatchObject({ authorization: 'Bearer t' });
+    answer = [404, { errcode: 'M_NOT_FOUND' }];
+    expect(await read()).toBeNull();
+    answer = [403, { errcode: 'M_FORBIDDEN' }];
+    await expect(read()).rejects.toThrow(HomeserverRefusal);
+  });
+});
+
 describe('aliases', () => {
   it.each<[string, Scripted, unknown]>([
     ['404', [404, {}], null],

@@ -145,6 +145,7 @@ export class ScriptedHomeserver implements Homeserver {
   forget = (): void => {};
   joinedRooms = unscripted;
   filter = unscripted;
+  accountData = unscripted;
   resolveAlias = unscripted;
   notaryKeys = unscripted;
 
