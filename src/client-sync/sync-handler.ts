@@ -58,9 +58,11 @@ export class SyncHandler {
       return this.#plain(req, res, request?.target ?? url);
     }
     const known = homeserver.remembered(callerOf(req, null));
+    const peeks = known === null || devicePeeks.mayPeek(deviceOf(known));
+    if (!peeks && !mayHoldOurPart(url)) return this.#plain(req, res, url);
     const request = readSyncRequest(url);
     if (known === null) return this.#unknown(req, res, request);
-    if (!devicePeeks.mayPeek(deviceOf(known))) return this.#plain(req, res, request.target);
+    if (!peeks) return this.#plain(req, res, request.target);
     return this.#peeking(req, res, request, deviceOf(known));
   }
 

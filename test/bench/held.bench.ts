@@ -18,7 +18,11 @@ export function run(): Promise<BenchResult> {
   return withProcesses(async ({ load, start }) => {
     const cost = async (script: URL): Promise<number> => {
       const proxy = await start(script);
-      const hold = (held: number): Hold => ({ port: proxy.port, path: '/held/sync?timeout=30000', held });
+      const hold = (held: number): Hold => ({
+        port: proxy.port,
+        path: '/_matrix/client/v3/sync?since=s1&timeout=30000',
+        held,
+      });
       // Code is loaded and compiled by the first few.
       await load.ask(hold(50));
       await load.ask(hold(0));
