@@ -65,6 +65,11 @@ export interface RoomLog {
   readonly needsCatchUp: boolean;
   /** Set when the room stopped being readable: nothing after `at` is ever shown or relayed. */
   readonly closed: { readonly at: number; readonly reason: string } | null;
+  /**
+   * Set while nobody who is awake reads the room: its feed has stopped, and the log is kept for those who sleep.
+   * `via`: the servers through which a remote room may be peeked again, best first.
+   */
+  readonly asleep: { readonly via: readonly string[] } | null;
   readonly openedAt: number;
 }
 
@@ -131,7 +136,7 @@ export interface RoomLogStore {
   /** Changes the feed's own fields. */
   setFeed(
     roomId: string,
-    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
+    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp' | 'asleep'>>,
   ): Promise<void>;
   /** Drops the oldest entries below `position`; the head stays. */
   prune(roomId: string, position: number): Promise<void>;
@@ -223,6 +228,14 @@ export interface DevicePeekStore {
     peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'instance'>,
     change: Partial<Pick<DevicePeek, 'seenAt' | 'dormantSince' | 'initial' | 'delivered'>>,
   ): Promise<void>;
+  /**
+   * Puts a live peek to sleep, unless its device was seen since it was read: its `seenAt` must be the stored one.
+   * False when it was, or when the peek is not live (any more).
+   */
+  sleep(
+    peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'roomId' | 'instance' | 'seenAt'>,
+    dormantSince: number,
+  ): Promise<boolean>;
   /** Turns a live peek into a tombstone; false when it was not live (any more). */
   end(
     peek: Pick<DevicePeek, 'userId' | 'deviceId' | 'instance'>,

@@ -84,6 +84,15 @@ export class RedisDevicePeeks implements DevicePeekStore {
     await this.#redis.run(scripts.hashChange, [deviceKeys(peek.userId, peek.deviceId).peeks], values);
   }
 
+  async sleep(
+    { userId, deviceId, roomId, instance, seenAt }: PeekName & Pick<DevicePeek, 'roomId' | 'seenAt'>,
+    dormantSince: number,
+  ): Promise<boolean> {
+    const { peeks, live } = deviceKeys(userId, deviceId);
+    const values = [roomId, instance, JSON.stringify(seenAt), JSON.stringify(dormantSince)];
+    return Number(await this.#redis.run(scripts.devicePeekSleep, [peeks, live], values)) === 1;
+  }
+
   async end(peek: PeekName, ended: NonNullable<DevicePeek['ended']>): Promise<boolean> {
     const roomId = await this.#roomOf(peek);
     if (roomId === null) return false;

@@ -78,13 +78,15 @@ export class RedisRoomLogs implements RoomLogStore {
 
   async setFeed(
     roomId: string,
-    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
+    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp' | 'asleep'>>,
   ): Promise<void> {
     const set: string[] = [];
     if (change.feed !== undefined) set.push('feed', change.feed);
     if (change.needsCatchUp !== undefined) set.push('needsCatchUp', change.needsCatchUp ? '1' : '0');
     if (typeof change.feedToken === 'string') set.push('feedToken', change.feedToken);
+    if (change.asleep) set.push('asleep', JSON.stringify(change.asleep));
     const cleared = change.feedToken === null ? ['feedToken'] : [];
+    if (change.asleep === null) cleared.push('asleep');
     const values = ['roomVersion', '', set.length, ...set, ...cleared];
     await this.#redis.run(scripts.hashChange, [roomKeys(roomId).log], values);
   }
@@ -159,6 +161,7 @@ function toLog(roomId: string, fields: Map<string, string>): RoomLog {
     needsCatchUp: fields.get('needsCatchUp') === '1',
     closed:
       closedAt === undefined ? null : { at: Number(closedAt), reason: fields.get('closedReason') ?? '' },
+    asleep: JSON.parse(fields.get('asleep') ?? 'null') as RoomLog['asleep'],
     openedAt: Number(fields.get('openedAt')),
   };
 }

@@ -25,6 +25,7 @@ export const scripts = {
   roomSize: script('room-size'),
   hashChange: script('hash-change'),
   devicePeekAdd: script('device-peek-add'),
+  devicePeekSleep: script('device-peek-sleep'),
   devicePeekEnd: script('device-peek-end'),
   devicePeekRemove: script('device-peek-remove'),
   inboundPut: script('inbound-put'),

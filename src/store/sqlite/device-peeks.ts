@@ -99,6 +99,15 @@ export class SqliteDevicePeeks implements DevicePeekStore {
     });
   }
 
+  async sleep(peek: PeekName & Pick<DevicePeek, 'seenAt'>, dormantSince: number): Promise<boolean> {
+    return this.#db.write(() => {
+      const row = this.#row(peek);
+      if (row === undefined || row.ended_at !== null || row.seen_at !== peek.seenAt) return false;
+      this.#save({ ...toPeek(row), dormantSince });
+      return true;
+    });
+  }
+
   async end(peek: PeekName, ended: Ended): Promise<boolean> {
     const done = this.#db.write(() => {
       const row = this.#row(peek);

@@ -10,6 +10,8 @@ export interface LogRow {
   needs_catch_up: number;
   closed_at: number | null;
   closed_reason: string | null;
+  /** JSON. */
+  asleep: string | null;
   opened_at: number;
 }
 
@@ -35,6 +37,7 @@ export function toLog(row: LogRow): RoomLog {
     feedToken: row.feed_token,
     needsCatchUp: row.needs_catch_up === 1,
     closed: row.closed_at === null ? null : { at: row.closed_at, reason: row.closed_reason ?? '' },
+    asleep: row.asleep === null ? null : (JSON.parse(row.asleep) as RoomLog['asleep']),
     openedAt: row.opened_at,
   };
 }

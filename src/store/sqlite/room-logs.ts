@@ -79,17 +79,18 @@ export class SqliteRoomLogs implements RoomLogStore {
 
   async setFeed(
     roomId: string,
-    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp'>>,
+    change: Partial<Pick<RoomLog, 'feed' | 'feedToken' | 'needsCatchUp' | 'asleep'>>,
   ): Promise<void> {
     this.#db.write(() => {
       const row = this.#row(roomId);
       if (row === undefined) return;
       const next = { ...toLog(row), ...change };
       this.#db.run(
-        'UPDATE room_logs SET feed = ?, feed_token = ?, needs_catch_up = ? WHERE room_id = ?',
+        'UPDATE room_logs SET feed = ?, feed_token = ?, needs_catch_up = ?, asleep = ? WHERE room_id = ?',
         next.feed,
         next.feedToken,
         next.needsCatchUp ? 1 : 0,
+        next.asleep === null ? null : JSON.stringify(next.asleep),
         roomId,
       );
     });

@@ -20,6 +20,7 @@ const migrations: readonly string[] = [
     needs_catch_up INTEGER NOT NULL,
     closed_at INTEGER,
     closed_reason TEXT,
+    asleep TEXT,
     opened_at INTEGER NOT NULL
   ) STRICT;
 

@@ -84,6 +84,28 @@ export function devicePeekConformance(given: Given): void {
       expect(await peeks().all()).toHaveLength(1);
     });
 
+    test('a peek falls asleep once, and not when its device was seen meanwhile', async () => {
+      await peeks().add(devicePeek(), 5);
+      await peeks().update(devicePeek(), { seenAt: 2000 });
+      expect(await peeks().sleep(devicePeek(), 9000)).toBe(false);
+      expect(await peeks().ofDevice(userId, deviceId)).toEqual([devicePeek({ seenAt: 2000 })]);
+      expect(await peeks().sleep(devicePeek({ seenAt: 2000 }), 9000)).toBe(true);
+      const asleep = devicePeek({ seenAt: 2000, dormantSince: 9000 });
+      expect(await peeks().ofRoom(ROOM)).toEqual([asleep]);
+      await peeks().update(asleep, { seenAt: 9500, dormantSince: null });
+      expect(await peeks().sleep(asleep, 9600)).toBe(false);
+      expect(await peeks().ofRoom(ROOM)).toEqual([devicePeek({ seenAt: 9500 })]);
+    });
+
+    test('what has ended, and what is not there, does not fall asleep', async () => {
+      await peeks().add(devicePeek(), 5);
+      await peeks().end(devicePeek(), ENDED);
+      expect(await peeks().sleep(devicePeek(), 9000)).toBe(false);
+      expect(await peeks().ofDevice(userId, deviceId)).toEqual([devicePeek({ ended: ENDED })]);
+      expect(await peeks().sleep(devicePeek({ instance: 2 }), 9000)).toBe(false);
+      expect(await peeks().all()).toHaveLength(1);
+    });
+
     test('ending leaves a tombstone, once', async () => {
       await peeks().add(devicePeek(), 5);
       expect(await peeks().end(devicePeek(), ENDED)).toBe(true);

@@ -21,6 +21,7 @@ export function roomLogConformance(given: Given): void {
         feedToken: null,
         needsCatchUp: false,
         closed: null,
+        asleep: null,
         openedAt: 7,
       });
       expect(await given.store.logs.get(ROOM)).toEqual(log);
@@ -217,6 +218,20 @@ export function roomLogConformance(given: Given): void {
       expect(await given.store.logs.get(ROOM)).toMatchObject(changed);
       await given.store.logs.setFeed('!none', { feedToken: 's1' });
       expect(await given.store.logs.all()).toHaveLength(1);
+    });
+
+    test('a log falls asleep and wakes up, with the servers to peek through again', async () => {
+      await open();
+      const asleep = { via: ['remote.example', '__proto__', 'ünïcødé "{}"'] };
+      await given.store.logs.setFeed(ROOM, { needsCatchUp: true, asleep });
+      expect(await given.store.logs.get(ROOM)).toMatchObject({ needsCatchUp: true, asleep });
+      await given.store.logs.setFeed(ROOM, { needsCatchUp: false });
+      await given.store.logs.append(ROOM, { entries: [entry('$a')] });
+      expect(await given.store.logs.all()).toMatchObject([{ needsCatchUp: false, asleep }]);
+      await given.store.logs.setFeed(ROOM, { asleep: { via: [] } });
+      expect(await given.store.logs.get(ROOM)).toMatchObject({ asleep: { via: [] } });
+      await given.store.logs.setFeed(ROOM, { asleep: null });
+      expect(await given.store.logs.get(ROOM)).toMatchObject({ asleep: null });
     });
 
     test('pruning moves the tail, never the head', async () => {
