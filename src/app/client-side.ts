@@ -1,4 +1,7 @@
 import { JoinWatch } from '../client-api/join-watch.ts';
+import { PeekedReads } from '../client-api/peeked-reads.ts';
+import { Peekers } from '../client-api/peekers.ts';
+import { ReadLimits } from '../client-api/read-limits.ts';
 import { createClientRouter } from '../client-api/router.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
 import { HeldSyncs } from '../client-sync/held-syncs.ts';
@@ -27,6 +30,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
+import { createRoomAnswers } from './room-answers.ts';
 
 export interface ClientSideDeps {
   readonly store: Store;
@@ -90,8 +94,21 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     trusted,
   });
 
+  const peekers = new Peekers({ homeserver, devicePeeks, trusted, viewers: [] });
+  const peekedReads = new PeekedReads({
+    store,
+    outbound,
+    residency,
+    peekers,
+    answers: createRoomAnswers(deps),
+    limits: new ReadLimits(),
+    logger,
+  });
+
   return {
     sync,
+    peekers,
+    peekedReads,
     held,
     ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),

@@ -220,6 +220,7 @@ export function createContext(
     }),
     joinWatch: clients.joinWatch,
     ignoredUsers: clients.ignoredUsers,
+    peekedReads: clients.peekedReads,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,

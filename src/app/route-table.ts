@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, { type Express } from 'express';
 import type { JoinWatch } from '../client-api/join-watch.ts';
+import type { PeekedReads } from '../client-api/peeked-reads.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
 import { answerVersions } from '../client-api/versions.ts';
@@ -26,6 +27,7 @@ export interface RouteTableDeps {
   readonly federationRouter: express.Router;
   readonly joinWatch: JoinWatch;
   readonly ignoredUsers: IgnoredUsers;
+  readonly peekedReads: PeekedReads;
   readonly peekingSwitch: PeekingSwitch;
   /** Looks whether peeking can come on, when it is off. */
   readonly lookAgain: () => Promise<void>;
@@ -81,8 +83,12 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     if (req.method !== 'GET' && ENDS_SESSIONS.test(path)) forgetAfter(res, deps.homeserver);
     if (req.method !== 'GET') forgetIgnored(path, res, deps.ignoredUsers);
     deps.joinWatch.see(req, res);
-    req.url = withHomeserverTokens(url);
-    passThrough.handle(req, res);
+    const pass = () => {
+      req.url = withHomeserverTokens(url);
+      passThrough.handle(req, res);
+    };
+    if (peekingSwitch.on && deps.peekedReads.take(req, res, pass)) return;
+    pass();
   };
 }
 

@@ -9,8 +9,19 @@ export interface RoomRead {
   readonly path: readonly string[];
   readonly query: URLSearchParams;
   readonly who: Identity & { readonly caller: Caller };
+  /** Open, and its feed remote, when the read began. */
   readonly log: RoomLog;
+  /**
+   * The position of the log that a token names: a history token of ours, or a token of this device's `/sync`. Null
+   * for one that says nothing of this room.
+   */
+  readonly positionOf: (token: string) => number | null;
+  /** Aborts when the client has gone. */
+  readonly signal: AbortSignal;
 }
 
-/** Answers a read with the body of its 200. Rejects with `MatrixError`, as the specification has it for the endpoint. */
+/**
+ * Answers a read with the body of its 200; a large one is written in slices by who sends it. Rejects with
+ * `MatrixError`, as the specification has it for the endpoint; with anything else the homeserver's own answer goes out.
+ */
 export type AnswerRead = (read: RoomRead) => Promise<Json>;

@@ -1,0 +1,22 @@
+import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { AnswerRead } from '../room-reads/room-read.ts';
+import type { Store } from '../store/store.ts';
+
+export interface RoomAnswersDeps {
+  readonly store: Store;
+  readonly homeserver: Homeserver;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * Who answers which `GET /rooms/{roomId}/…` of a remotely peeked room, by the first part of the path behind the room
+ * ID; the handler sees all parts in `RoomRead.path`. One line for each endpoint. What is not here the homeserver
+ * answers. When a handler is called it is certain that the caller peeks into the room and is not banned there, that
+ * the log is open, and that the homeserver is not in the room.
+ */
+export function createRoomAnswers(_deps: RoomAnswersDeps): ReadonlyMap<string, AnswerRead> {
+  return new Map<string, AnswerRead>([]);
+}
