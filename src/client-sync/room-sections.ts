@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
-import { remoteHistoryToken } from '../client-view/history-token.ts';
+import { placeAfter, placeBefore, remoteHistoryToken } from '../client-view/history-token.ts';
 import { type Homeserver, NotReadable } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
-import { pduOf } from '../rooms/log-entries.ts';
+import { isMark, pduOf } from '../rooms/log-entries.ts';
 import type { StateAt } from '../rooms/state-at.ts';
 import type { Stretch } from '../rooms/timeline.ts';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
@@ -92,7 +92,7 @@ export class RoomSections {
    * before it the device has. Else it is the homeserver's token before the first event of the timeline.
    */
   async #prevBatch(log: RoomLog, stretch: Stretch, homeserverToken: string | null): Promise<string> {
-    if (log.feed === 'remote') return remoteHistoryToken(stretch.start);
+    if (log.feed === 'remote') return this.#remotePrevBatch(log, stretch);
     if (!stretch.limited && homeserverToken !== null) return homeserverToken;
     const first = stretch.timeline[0];
     if (first === undefined) return log.feedToken ?? homeserverToken ?? '';
@@ -107,5 +107,12 @@ export class RoomSections {
       if (error instanceof NotReadable) return log.feedToken ?? homeserverToken ?? '';
       throw error;
     }
+  }
+
+  async #remotePrevBatch(log: RoomLog, { timeline: [first], start }: Stretch): Promise<string> {
+    if (first !== undefined) return remoteHistoryToken(placeBefore(first));
+    const [last] = await this.#store.logs.readLast(log.roomId, start, 1);
+    if (last?.position === start && !isMark(last)) return remoteHistoryToken(placeAfter(last));
+    return remoteHistoryToken({ kind: 'log', position: start, beside: null });
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { parseRemoteHistoryToken } from '../../../src/client-view/history-token.ts';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { ALICE, brief, DAY, PEER, PeekingHouse, TestDevice } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -230,7 +231,12 @@ describe('prev_batch', () => {
     const room = house.remoteRoom(new RoomBuilder());
     await house.peek(room.roomId);
     const timeline = (await new TestDevice(house).sync()).peek.get(room.roomId)?.timeline as JsonObject;
-    expect(timeline.prev_batch).toMatch(/^PEEK-[0-9]+$/);
+    expect(timeline.prev_batch).toMatch(/^PEEK-[\w~-]+$/);
+    const [first] = timeline.events as JsonObject[];
+    expect(parseRemoteHistoryToken(String(timeline.prev_batch))).toMatchObject({
+      position: (await house.log(room.roomId)).tail - 1,
+      beside: { eventId: first?.event_id, side: 'after' },
+    });
   });
 });
 

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { deviceHash, type OurPart, unwrapToken, wrapToken } from '../../../src/client-sync/sync-token.ts';
-import { parseRemoteHistoryToken, remoteHistoryToken } from '../../../src/client-view/history-token.ts';
 
 const BARE = 's44_17_4_3_2_1_1_3_0_1_1_1_1_1';
 const DEVICE = deviceHash('@alice:example.org', 'PHONE');
@@ -146,27 +145,5 @@ describe('unwrapping', () => {
       expect(() => wrapToken(BARE, { device: DEVICE, peeks }, 'suffix')).toThrow(RangeError);
     }
     expect(() => wrapToken(BARE, { device: 'PHONE', peeks: new Map() }, 'suffix')).toThrow(RangeError);
-  });
-});
-
-describe('history tokens', () => {
-  test('give their position back, and no other token is taken for one', () => {
-    for (const position of [0, 7, 28_000_123_456, Number.MAX_SAFE_INTEGER]) {
-      expect(parseRemoteHistoryToken(remoteHistoryToken(position))).toBe(position);
-      expect(unwrapToken(remoteHistoryToken(position)).homeserver).toBe(remoteHistoryToken(position));
-    }
-    for (const token of [
-      BARE,
-      '',
-      '7',
-      'PEEK-',
-      'PEEK--1',
-      'PEEK-1e3',
-      'PEEK-01',
-      'PEEK-9007199254740993',
-      'xPEEK-1',
-    ]) {
-      expect(parseRemoteHistoryToken(token)).toBeNull();
-    }
   });
 });
