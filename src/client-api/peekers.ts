@@ -60,10 +60,14 @@ export class Peekers {
   }
 }
 
-/** How far a token has read the room: a history token of ours, or a token of this device's `/sync`. */
+/**
+ * How far a token has read the room: a history token of ours, or a token of this device's `/sync`. What the log does
+ * not hold lies before 0, or in a hole of it.
+ */
 export function positionOf(token: string, { who, peek }: RoomPeeker): number | null {
   const inHistory = parseRemoteHistoryToken(token);
-  if (inHistory !== null || peek === null) return inHistory;
+  if (inHistory !== null) return inHistory.kind === 'log' ? inHistory.position : inHistory.onward;
+  if (peek === null) return null;
   const { ours } = unwrapToken(token);
   const device = deviceOf(who);
   if (ours?.device !== deviceHash(device.userId, device.deviceId)) return null;

@@ -197,7 +197,7 @@ test('a read knows the position of history tokens and of its own device’s sync
   const peeks = new Map([[peek?.instance ?? 0, 77]]);
   const token = (device: string) => wrapToken('s1_2', { device, peeks }, 'suffix');
   const positionOf = reads[0]?.positionOf;
-  expect(positionOf?.(remoteHistoryToken(5))).toBe(5);
+  expect(positionOf?.(remoteHistoryToken({ kind: 'log', position: 5, beside: null }))).toBe(5);
   expect(positionOf?.(token(deviceHash(ALICE.userId, ALICE.deviceId)))).toBe(77);
   expect(positionOf?.(token(deviceHash(BOB.userId, BOB.deviceId)))).toBeNull();
   expect(positionOf?.('s1_2_3')).toBeNull();
