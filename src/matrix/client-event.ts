@@ -35,7 +35,10 @@ export function toClientEvent(
   return client;
 }
 
-/** An event for a client whose filter says `event_format: federation`: the PDU, with ID, room and age. */
+/**
+ * An event for a client whose filter says `event_format: federation`: the PDU, with ID, room and age. A redaction
+ * names its target twice here too, as Synapse has it.
+ */
 export function federationFormat(
   pdu: JsonObject,
   eventId: string,
@@ -43,6 +46,7 @@ export function federationFormat(
 ): JsonObject {
   const event: JsonObject = { ...pdu, event_id: eventId, unsigned: unsignedOf(pdu, options) };
   if (typeof options.roomId === 'string') event.room_id = options.roomId;
+  if (pdu.type === 'm.room.redaction') nameTargetTwice(event, pdu, options.redactsPlace);
   return event;
 }
 
