@@ -6,6 +6,8 @@ export interface Load {
   readonly path: string;
   readonly connections: number;
   readonly durationMs: number;
+  /** The access token; by default one of its own. */
+  readonly token?: string;
 }
 
 export interface Measured {
@@ -35,7 +37,7 @@ function isHold(question: unknown): question is Hold {
 
 /** Bare sockets that send the same request again as soon as it is answered. */
 async function run(load: Load): Promise<Measured> {
-  const request = requestBytes(load.path);
+  const request = requestBytes(load.path, load.token);
   const times: number[] = [];
   const started = performance.now();
   const end = started + load.durationMs;
@@ -95,7 +97,7 @@ async function hold({ port, path, held: count }: Hold): Promise<null> {
   return null;
 }
 
-function requestBytes(path: string): Buffer {
+function requestBytes(path: string, token = 'syt_dXNlcg_abcdefghijklmnopqrst_1abcde'): Buffer {
   const head = [
     `GET ${path} HTTP/1.1`,
     'Host: matrix.example.org',
@@ -103,7 +105,7 @@ function requestBytes(path: string): Buffer {
     'Accept: application/json',
     'Accept-Encoding: gzip, deflate, br',
     'Accept-Language: en-GB,en;q=0.5',
-    'Authorization: Bearer syt_dXNlcg_abcdefghijklmnopqrst_1abcde',
+    `Authorization: Bearer ${token}`,
     'Origin: https://app.example.org',
     'Referer: https://app.example.org/',
     'Connection: keep-alive',
