@@ -168,25 +168,55 @@ function walk(
   if (skipBlanks(bytes, at + 1) < range.end || at >= range.end) throw malformed();
 }
 
+/** What a byte means where only the end of a value is looked for. */
+const OTHER = 0;
+const IN_STRING = 1;
+const OPENS = 2;
+const CLOSES = 3;
+const MEANING = meanings();
+
+function meanings(): Uint8Array {
+  const table = new Uint8Array(256).fill(OTHER);
+  table[QUOTE] = IN_STRING;
+  for (const open of '{[') table[open.charCodeAt(0)] = OPENS;
+  for (const close of '}]') table[close.charCodeAt(0)] = CLOSES;
+  return table;
+}
+
 function endOfValue(bytes: Uint8Array, start: number): number {
-  let depth = 0;
-  for (let at = start; at < bytes.length; ) {
-    const byte = bytes[at] as number;
-    if (byte === QUOTE) {
-      at = endOfString(bytes, at);
-      if (depth === 0) return at;
-      continue;
-    }
-    const closes = byte === 0x7d || byte === 0x5d;
-    if (depth === 0 && (closes || byte === COMMA || isBlank(byte))) {
-      if (at === start) throw malformed();
-      return at;
-    }
-    at++;
-    if (byte === 0x7b || byte === 0x5b) depth++;
-    else if (closes && --depth === 0) return at;
+  const first = MEANING[bytes[start] as number];
+  if (first === IN_STRING) return endOfString(bytes, start);
+  return first === OPENS ? endOfNested(bytes, start) : endOfPlain(bytes, start);
+}
+
+/** Hot: answers of megabytes are gone through here, a byte at a time. */
+function endOfNested(bytes: Uint8Array, start: number): number {
+  const { length } = bytes;
+  let depth = 1;
+  for (let at = start + 1; at < length; at++) {
+    const meaning = MEANING[bytes[at] as number];
+    if (meaning === OTHER) continue;
+    if (meaning === IN_STRING) {
+      for (at++; bytes[at] !== QUOTE; at++) {
+        if (bytes[at] === BACKSLASH) at++;
+        if (at >= length) throw malformed();
+      }
+    } else if (meaning === OPENS) depth++;
+    else if (--depth === 0) return at + 1;
   }
   throw malformed();
+}
+
+/** A number, `true`, `false` or `null`. */
+function endOfPlain(bytes: Uint8Array, start: number): number {
+  let at = start;
+  for (; at < bytes.length; at++) {
+    const byte = bytes[at] as number;
+    if (MEANING[byte] === CLOSES || byte === COMMA || isBlank(byte)) break;
+    if (MEANING[byte] !== OTHER) throw malformed();
+  }
+  if (at === start || at === bytes.length) throw malformed();
+  return at;
 }
 
 function keyText(bytes: Uint8Array, start: number, end: number): string {
