@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
+import { emptyAnswer } from './splice.ts';
 import { readSyncRequest } from './sync-request.ts';
 
 /** A place among the held polls. */
@@ -63,7 +64,7 @@ export function answerNothingNew(res: ServerResponse, since: string | null): voi
     res.destroy();
     return;
   }
-  const body = Buffer.from(JSON.stringify({ next_batch: since }));
+  const body = emptyAnswer(since);
   res.writeHead(200, [
     ...CORS_HEADERS,
     'Content-Type',

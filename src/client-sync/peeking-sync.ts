@@ -14,7 +14,7 @@ import { type Additions, ownAnswer, roomsIn, type SyncRooms, spliceSync } from '
 import type { SyncRace } from './sync-race.ts';
 import type { SyncRequest } from './sync-request.ts';
 import { deviceHash, type OurPart, type TokenMode, wrapToken } from './sync-token.ts';
-import type { UpstreamPolls } from './upstream-polls.ts';
+import type { PollKey, UpstreamPolls } from './upstream-polls.ts';
 
 export interface PeekingSyncDeps {
   readonly forwarder: RawForwarder;
@@ -63,6 +63,7 @@ export class PeekingSync {
     const hash = deviceHash(device.userId, device.deviceId);
     const read = readPositions(request, hash);
     const place = held.hold(res, null);
+    let taken = false;
     try {
       const outcome = await race.run({
         caller: callerOf(req, null),
@@ -74,20 +75,16 @@ export class PeekingSync {
         joined,
       });
       if (outcome.kind === 'answer') {
-        polls.take(key, poll);
         if (outcome.answer.status === 401) homeserver.forget(callerOf(req, null));
         await this.#merged(res, outcome.answer, outcome.sections, read, device, hash);
-        return;
-      }
-      polls.leave(key, poll);
-      if (outcome.kind === 'ending') answerNothingNew(res, request.since);
+        taken = await isWritten(res);
+      } else if (outcome.kind === 'ending') answerNothingNew(res, request.since);
       else if (outcome.kind === 'news') {
         send(res, ownResponse(ownAnswer(outcome.token, this.#additions(outcome.sections, hash))));
       }
-    } catch (error) {
-      polls.leave(key, poll);
-      throw error;
     } finally {
+      if (taken) polls.take(poll);
+      else polls.leave(poll);
       held.letGo(place);
     }
   }
@@ -179,16 +176,18 @@ function ownResponse(body: Buffer): WholeResponse {
   return { status: 200, rawHeaders: [...CORS_HEADERS, 'Content-Type', 'application/json'], body };
 }
 
-/** Requests with the same key may share one poll: all that decides the homeserver's answer, but not how long it waits. */
-function pollKey(device: Device, request: SyncRequest): string {
-  return JSON.stringify([
-    device.userId,
-    device.deviceId,
-    request.homeserverToken,
-    request.filter,
-    request.fullState,
-    request.useStateAfter,
-  ]);
+function pollKey({ userId, deviceId }: Device, request: SyncRequest): PollKey {
+  return {
+    device: JSON.stringify([userId, deviceId]),
+    since: request.homeserverToken,
+    rest: JSON.stringify([request.filter, request.fullState, request.useStateAfter]),
+  };
+}
+
+/** Whether an answer that was ended left whole; false where the client went away before that. */
+function isWritten(res: ServerResponse): Promise<boolean> {
+  if (res.writableFinished || res.destroyed) return Promise.resolve(res.writableFinished);
+  return new Promise((resolve) => res.once('close', () => resolve(res.writableFinished)));
 }
 
 /** What the presented token says of this device's peeks; a part made for another device says nothing. */

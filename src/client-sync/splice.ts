@@ -49,6 +49,11 @@ export function roomsIn(body: Buffer): SyncRooms | null {
   return layout === null ? null : roomsOf(layout);
 }
 
+/** The token of a `/sync` answer; null when the body is none. */
+export function nextBatchOf(body: Buffer): string | null {
+  return layoutOf(body)?.token ?? null;
+}
+
 /**
  * Puts our sections into a homeserver's answer. All that is not added or `next_batch` stays byte for byte as it
  * was. A room that the homeserver has in any section is not added to `leave`. null when the body is no `/sync`
@@ -66,13 +71,26 @@ export function spliceSync(body: Buffer, ours: Additions): ({ readonly body: Buf
   return { body: edited(body, edits), ...rooms };
 }
 
+/**
+ * What an answer of ours says of the device's one-time keys, which we do not know. Without the field a client
+ * takes it that none are left (client-server API, "Extensions to /sync" of end-to-end encryption), and makes and
+ * uploads as many as it may hold, after each such answer anew, until it has thrown away those that others still
+ * use. 50 is what clients keep at the homeserver; the homeserver's own next answer has the true count.
+ */
+const ENOUGH_KEYS = '"device_one_time_keys_count":{"signed_curve25519":50}';
+
+/** "Nothing new", under a token that does not move. */
+export function emptyAnswer(since: string): Buffer {
+  return Buffer.from(`{"next_batch":${JSON.stringify(since)},${ENOUGH_KEYS}}`);
+}
+
 /** An answer of ours alone, for when the homeserver's is not waited for: its token does not move. */
 export function ownAnswer(homeserverToken: string, ours: Additions): Buffer {
   const sections: string[] = [];
   if (ours.peek !== '') sections.push(`"peek":{${ours.peek}}`);
   if (ours.leave.size > 0) sections.push(`"leave":{${members(ours.leave)}}`);
   const nextBatch = JSON.stringify(ours.nextBatch(homeserverToken));
-  return Buffer.from(`{"next_batch":${nextBatch},"rooms":{${sections.join(',')}}}`);
+  return Buffer.from(`{"next_batch":${nextBatch},${ENOUGH_KEYS},"rooms":{${sections.join(',')}}}`);
 }
 
 function layoutOf(body: Buffer): Layout | null {

@@ -101,20 +101,20 @@ export class SyncHandler {
   async #unknown(req: IncomingMessage, res: ServerResponse, request: SyncRequest): Promise<void> {
     const { forwarder, held } = this.#deps;
     const abort = new AbortController();
-    const onClose = () => abort.abort();
-    res.once('close', onClose);
     const place = held.hold(res, req.url ?? request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
       upstream.catch(() => undefined);
+      // A client that goes away before it is known who it is may be one whose poll has to run on.
       const identity = await this.#identify(req, upstream);
       if (identity === null || !this.#deps.devicePeeks.mayPeek(deviceOf(identity))) {
         this.#plainSyncs.inc();
+        if (res.destroyed) return abort.abort();
+        res.once('close', () => abort.abort());
         if (identity !== null || request.ours === null) await forwarder.pipe(await upstream, res);
         else this.#deps.peekingSync.relay(res, await wholeOf(upstream), request.ours);
         return;
       }
-      res.off('close', onClose);
       held.letGo(place);
       const started = { answer: wholeOf(upstream), abort };
       await this.#peeking(req, res, request, deviceOf(identity), started);

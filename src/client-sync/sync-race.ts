@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { LRUCache } from 'lru-cache';
 import type { DeviceFilters } from '../client-view/device-filters.ts';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { WholeResponse } from '../forward/raw-forwarder.ts';
@@ -46,15 +47,22 @@ export type RaceOutcome =
   | { readonly kind: 'news'; readonly token: string; readonly sections: DeviceSections }
   /** The homeserver has answered. Without sections it answers alone: ours could not be had. */
   | { readonly kind: 'answer'; readonly answer: WholeResponse; readonly sections: DeviceSections | null }
+  /** The process ends, or the time is up and our rooms cannot be read: there is nothing to say. */
   | { readonly kind: 'ending' }
   | { readonly kind: 'gone' };
 
 /** What our failures may cost a client whose homeserver has answered. */
 const STORE_GRACE_MS = 50;
+/** How long news waits for a homeserver that may refuse the request: it does so at once, without a long-poll. */
+const REFUSAL_GRACE_MS = 100;
+/** Devices of which it is remembered with which filter the homeserver has answered. */
+const MAX_VOUCHED = 10_000;
 
 /** The homeserver's poll and the logs of the peeked rooms race; what comes first is the answer. */
 export class SyncRace {
   readonly #deps: SyncRaceDeps;
+  /** Device → the filter that the homeserver took last; '' for none. */
+  readonly #vouched = new LRUCache<string, string>({ max: MAX_VOUCHED });
 
   constructor(deps: SyncRaceDeps) {
     this.#deps = deps;
@@ -70,9 +78,14 @@ export class SyncRace {
     ]);
     const timeUp = this.#timeUp(entrant, stops.signal);
     try {
-      return await this.#untilNews(entrant, over, timeUp);
+      const outcome = await this.#untilNews(entrant, over, timeUp);
+      if (outcome.kind === 'answer' && outcome.answer.status === 200) {
+        this.#vouched.set(nameOf(entrant.device), entrant.request.filter ?? '');
+      }
+      return outcome;
     } catch (error) {
-      const first = await Promise.race([poll.answer, over]);
+      const first = await Promise.race([poll.answer, over, timeUp]);
+      if (first === 'time is up') return { kind: 'ending' };
       if ('kind' in first) return first;
       this.#deps.logger.warn(
         { reason: String(error) },
@@ -104,6 +117,9 @@ export class SyncRace {
         const { sections } = change;
         if (poll.arrived !== null) return { kind: 'answer', answer: poll.arrived, sections };
         if (mayGoFirst && hasNews(sections)) {
+          const refusal = wokenAt === null ? await this.#refusal(entrant, over) : null;
+          if (refusal !== null)
+            return 'kind' in refusal ? refusal : { kind: 'answer', answer: refusal, sections };
           if (wokenAt !== null) metrics.syncWake.observe((clock.now() - wokenAt) / 1000);
           return { kind: 'news', token, sections };
         }
@@ -116,6 +132,20 @@ export class SyncRace {
         change.stop();
       }
     }
+  }
+
+  /**
+   * The homeserver's answer to a request that it may find malformed, if it comes at once: the filter is another
+   * than the device's last one, or the token is not one that was made here.
+   */
+  async #refusal(
+    { device, request, poll, joined }: Entrant,
+    over: Promise<{ kind: 'gone' } | { kind: 'ending' }>,
+  ): Promise<WholeResponse | { kind: 'gone' } | { kind: 'ending' } | null> {
+    const vouched = request.ours !== null && this.#vouched.get(nameOf(device)) === (request.filter ?? '');
+    if (vouched || joined) return null;
+    const late = this.#deps.clock.sleep(REFUSAL_GRACE_MS).then(() => null);
+    return Promise.race([poll.answer, over, late]);
   }
 
   /** When a poll that an earlier request began outlasts what this one wants to wait. */
@@ -165,6 +195,10 @@ export class SyncRace {
       hangs.catch(() => undefined);
     }
   }
+}
+
+function nameOf({ userId, deviceId }: Device): string {
+  return JSON.stringify([userId, deviceId]);
 }
 
 function hasNews(sections: DeviceSections): boolean {

@@ -15,7 +15,7 @@ export interface SyncRequest {
   readonly useStateAfter: boolean;
   /** As given: a stored filter's ID or inline JSON; null without. */
   readonly filter: string | null;
-  /** Milliseconds; 0 when absent or nonsense. */
+  /** Milliseconds; 0 when absent or nonsense, which is for the homeserver to refuse. */
   readonly timeoutMs: number;
 }
 
@@ -23,7 +23,6 @@ export function readSyncRequest(url: string): SyncRequest {
   const query = new URLSearchParams(rawQuery(url));
   const since = query.get('since');
   const token = since === null || since === '' ? null : unwrapToken(since);
-  const timeout = Number(query.get('timeout') ?? 0);
   return {
     target:
       token === null || token.homeserver === since ? url : replaceParameter(url, 'since', token.homeserver),
@@ -34,8 +33,15 @@ export function readSyncRequest(url: string): SyncRequest {
     useStateAfter:
       query.get('org.matrix.msc4222.use_state_after') === 'true' || query.get('use_state_after') === 'true',
     filter: query.get('filter'),
-    timeoutMs: Number.isFinite(timeout) && timeout > 0 ? timeout : 0,
+    timeoutMs: millisecondsOf(query.get('timeout') ?? ''),
   };
+}
+
+/** Nobody waits longer: it is 24 days, and what a timer takes. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+function millisecondsOf(text: string): number {
+  return /^[0-9]+$/.test(text) ? Math.min(Number(text), MAX_TIMEOUT_MS) : 0;
 }
 
 /** False only for targets that certainly have no token with a part of ours; cheap, for the path of everybody. */

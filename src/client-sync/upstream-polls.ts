@@ -1,8 +1,27 @@
 import type { WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Clock, Timer } from '../platform/clock.ts';
+import { nextBatchOf } from './splice.ts';
 
-/** How long an answer that nobody waits for is let run, and kept once it is there. */
+/** How long a poll that nobody waits for is let run, and its answer kept. */
 const DETACHED_MS = 60_000;
+/** Polls of one device that nobody waits for: a client with ever other filters would leave one of each behind. */
+const DETACHED_PER_DEVICE = 4;
+/** Answers kept for later requests, bytes in all; the oldest gives way. */
+const KEPT_BYTES = 64 * 1024 * 1024;
+/** An answer that was written whole is kept for a retry only if it is no larger than this, bytes. */
+const DELIVERED_BYTES = 256 * 1024;
+
+/** What decides a homeserver's answer, but not how long it waits: requests that agree in it may share one poll. */
+export interface PollKey {
+  readonly device: string;
+  /** The homeserver's part of `since`; null without one. */
+  readonly since: string | null;
+  /** All else. */
+  readonly rest: string;
+}
+
+/** An answer that is larger is not read to see whether there is anything in it, bytes. */
+const NEVER_EMPTY_BYTES = 64 * 1024;
 
 /** One request to the homeserver's `/sync`, that may outlive the client's request for whom it was made. */
 export interface UpstreamPoll {
@@ -12,8 +31,11 @@ export interface UpstreamPoll {
 }
 
 interface Poll extends UpstreamPoll {
+  readonly key: PollKey;
   arrived: WholeResponse | null;
   waiting: number;
+  /** Its answer was written to a client whole; it may have been lost on its way all the same. */
+  delivered: boolean;
   readonly abort: AbortController;
   timer: Timer | null;
 }
@@ -21,10 +43,17 @@ interface Poll extends UpstreamPoll {
 /**
  * Polls of peeking devices. A peeked event ends a client's request before the homeserver has answered; its
  * poll runs on, and the next request that asks the same takes it over, so that no answer which the
- * homeserver has computed is lost.
+ * homeserver has computed is lost: nor one that arrives while no client is there, or whose client goes away
+ * before it has it.
+ *
+ * Not kept is what the homeserver would say better when asked anew: an error, and an answer whose token stands
+ * where the request's stood, in which there is nothing.
  */
 export class UpstreamPolls {
-  readonly #polls = new Map<string, Poll>();
+  readonly #devices = new Map<string, Set<Poll>>();
+  /** Polls with an answer that nobody waits for, the oldest first. */
+  readonly #kept = new Set<Poll>();
+  #keptBytes = 0;
   readonly #clock: Clock;
 
   constructor(clock: Clock) {
@@ -32,53 +61,109 @@ export class UpstreamPolls {
   }
 
   /**
-   * Joins the poll of this key, or starts it. A request that wants no waiting is not `patient`: it joins only
-   * what has arrived, and else asks for itself. Every `join` is followed by one `leave` or `take`.
+   * Joins a poll that asks the same, or starts one. A request that wants no waiting is not `patient`: it joins
+   * only what has arrived, and else asks for itself. Every `join` is followed by one `leave` or `take`.
    */
-  join(key: string, patient: boolean, start: (signal: AbortSignal) => Promise<WholeResponse>): UpstreamPoll {
-    const held = this.#polls.get(key);
-    if (held !== undefined && (patient || held.arrived !== null)) {
+  join(key: PollKey, patient: boolean, start: (signal: AbortSignal) => Promise<WholeResponse>): UpstreamPoll {
+    const held = this.#find(key, patient);
+    if (held !== null) {
       held.waiting++;
-      held.timer?.cancel();
-      held.timer = null;
+      this.#attend(held);
       return held;
     }
     const abort = new AbortController();
-    const poll: Poll = { answer: start(abort.signal), arrived: null, waiting: 1, abort, timer: null };
-    if (held === undefined) this.#polls.set(key, poll);
-    poll.answer.then(
-      (answer) => {
-        poll.arrived = answer;
+    const answer = start(abort.signal);
+    const poll: Poll = { key, answer, arrived: null, waiting: 1, delivered: false, abort, timer: null };
+    const polls = this.#devices.get(key.device);
+    if (polls === undefined) this.#devices.set(key.device, new Set([poll]));
+    else polls.add(poll);
+    answer.then(
+      (response) => {
+        poll.arrived = response;
+        if (poll.waiting === 0) this.#unattended(poll);
       },
-      () => {
-        if (this.#polls.get(key) === poll) this.#polls.delete(key);
-      },
+      () => this.#forget(poll),
     );
     return poll;
   }
 
-  /** The client's request ended without the answer. */
-  leave(key: string, poll: UpstreamPoll): void {
-    const held = this.#polls.get(key);
-    if (held !== poll || --held.waiting > 0) return;
-    held.timer = this.#clock.after(DETACHED_MS, () => {
-      held.abort.abort();
-      if (this.#polls.get(key) === held) this.#polls.delete(key);
-    });
+  /** The client's request ended without the answer, or went away before it had it whole. */
+  leave(poll: UpstreamPoll): void {
+    this.#release(poll as Poll);
   }
 
-  /** The answer went to a client. */
-  take(key: string, poll: UpstreamPoll): void {
-    const held = this.#polls.get(key);
-    if (held === poll) this.#polls.delete(key);
+  /** The answer was written to a client whole. */
+  take(poll: UpstreamPoll): void {
+    (poll as Poll).delivered = true;
+    this.#release(poll as Poll);
   }
 
   /** Lets every poll go; for the end of the process. */
   close(): void {
-    for (const poll of this.#polls.values()) {
-      poll.timer?.cancel();
-      poll.abort.abort();
-    }
-    this.#polls.clear();
+    for (const polls of this.#devices.values()) for (const poll of polls) this.#forget(poll);
   }
+
+  /** Asking with another token, the client shows that it has what was delivered. */
+  #find(key: PollKey, patient: boolean): Poll | null {
+    let found: Poll | null = null;
+    for (const poll of this.#devices.get(key.device) ?? []) {
+      if (poll.key.since !== key.since) {
+        if (poll.delivered && poll.waiting === 0) this.#forget(poll);
+        continue;
+      }
+      if (poll.key.rest !== key.rest) continue;
+      if (poll.arrived !== null) return poll;
+      if (patient) found ??= poll;
+    }
+    return found;
+  }
+
+  #release(poll: Poll): void {
+    poll.waiting--;
+    if (poll.waiting === 0 && this.#devices.get(poll.key.device)?.has(poll)) this.#unattended(poll);
+  }
+
+  /** Nobody waits for it any more, or it has arrived and nobody does. */
+  #unattended(poll: Poll): void {
+    if (poll.arrived !== null && !isWorthKeeping(poll, poll.arrived)) {
+      this.#forget(poll);
+      return;
+    }
+    poll.timer ??= this.#clock.after(DETACHED_MS, () => this.#forget(poll));
+    if (poll.arrived !== null) this.#keep(poll, poll.arrived);
+    const alone = [...(this.#devices.get(poll.key.device) ?? [])].filter(({ waiting }) => waiting === 0);
+    for (const old of alone.slice(0, -DETACHED_PER_DEVICE)) this.#forget(old);
+  }
+
+  #keep(poll: Poll, { body }: WholeResponse): void {
+    if (this.#kept.has(poll)) return;
+    this.#kept.add(poll);
+    this.#keptBytes += body.byteLength;
+    for (const old of this.#kept) {
+      if (this.#keptBytes <= KEPT_BYTES) return;
+      this.#forget(old);
+    }
+  }
+
+  #attend(poll: Poll): void {
+    poll.timer?.cancel();
+    poll.timer = null;
+    if (this.#kept.delete(poll)) this.#keptBytes -= poll.arrived?.body.byteLength ?? 0;
+  }
+
+  #forget(poll: Poll): void {
+    this.#attend(poll);
+    poll.abort.abort();
+    const polls = this.#devices.get(poll.key.device);
+    polls?.delete(poll);
+    if (polls?.size === 0) this.#devices.delete(poll.key.device);
+  }
+}
+
+function isWorthKeeping({ key, delivered }: Poll, { status, body }: WholeResponse): boolean {
+  if (status !== 200 || (delivered && (key.since === null || body.byteLength > DELIVERED_BYTES)))
+    return false;
+  if (body.byteLength > NEVER_EMPTY_BYTES) return true;
+  const nextBatch = nextBatchOf(body);
+  return nextBatch !== null && nextBatch !== key.since;
 }

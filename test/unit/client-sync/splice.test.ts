@@ -136,8 +136,9 @@ describe('ownAnswer', () => {
   test("carries the homeserver's token, wrapped, and our sections alone", () => {
     expect(JSON.parse(ownAnswer('s1', OURS).toString())).toEqual({
       next_batch: 's1+ours',
+      device_one_time_keys_count: { signed_curve25519: 50 },
       rooms: { peek: { '!p:b': { timeline: {} } }, leave: { '!left:b': {} } },
     });
-    expect(ownAnswer('s"1', NOTHING).toString()).toBe('{"next_batch":"s\\"1","rooms":{}}');
+    expect(JSON.parse(ownAnswer('s"1', NOTHING).toString())).toMatchObject({ next_batch: 's"1', rooms: {} });
   });
 });
