@@ -1,12 +1,18 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import { ReadPlaces } from '../room-reads/read-places.ts';
 import type { AnswerRead } from '../room-reads/room-read.ts';
+import { StateReads } from '../room-reads/state-reads.ts';
+import { WholeState } from '../room-reads/whole-state.ts';
+import type { RoomWakes } from '../rooms/room-wakes.ts';
+import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
 
 export interface RoomAnswersDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
+  readonly wakes: RoomWakes;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -17,6 +23,14 @@ export interface RoomAnswersDeps {
  * answers. When a handler is called it is certain that the caller peeks into the room and is not banned there, that
  * the log is open, and that the homeserver is not in the room.
  */
-export function createRoomAnswers(_deps: RoomAnswersDeps): ReadonlyMap<string, AnswerRead> {
-  return new Map<string, AnswerRead>([]);
+export function createRoomAnswers(deps: RoomAnswersDeps): ReadonlyMap<string, AnswerRead> {
+  const { store, homeserver } = deps;
+  const stateAt = new StateAt(store, homeserver);
+  const state = new StateReads({ ...deps, stateAt, whole: new WholeState(deps), places: new ReadPlaces() });
+  return new Map<string, AnswerRead>([
+    ['state', state.state],
+    ['members', state.members],
+    ['joined_members', state.joinedMembers],
+    ['aliases', state.aliases],
+  ]);
 }

@@ -3,30 +3,36 @@ import type { ServerResponse } from 'node:http';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import { isObject, type Json } from '../matrix/json.ts';
 import { takeTurns } from '../platform/turns.ts';
+import { StreamedJson } from '../room-reads/streamed-json.ts';
 
 /** Text that is gathered before it is written. */
 const PIECE_CHARS = 64 * 1024;
+/** A client that takes none of what was written in this time is gone. */
+const LONGEST_STALL_MS = 30_000;
 /** Long lists and maps stand in so many objects at most: `{"chunk": […]}`, `{"messages": {"chunk": […]}}`. */
 const OBJECTS_AROUND = 2;
 
 /**
  * 200 with this body. A large one is made text in slices, with turns of the event loop between, and no faster than
- * the client takes it.
+ * the client takes it. Rejects with what a streamed body rejects with; then nothing has been written, or `res` has
+ * its head.
  */
-export async function sendJson(res: ServerResponse, body: Json): Promise<void> {
+export async function sendJson(res: ServerResponse, body: Json | StreamedJson): Promise<void> {
   const turn = takeTurns();
   let text = '';
   let begun = false;
-  for (const piece of piecesOf(body, OBJECTS_AROUND)) {
+  for await (const piece of body instanceof StreamedJson ? body.pieces : piecesOf(body, OBJECTS_AROUND)) {
     text += piece;
+    const pause = turn();
+    if (pause !== undefined) await pause;
     if (text.length < PIECE_CHARS) continue;
+    if (res.destroyed) return;
     if (!begun) writeHead(res);
     begun = true;
     if (!res.write(text)) await drained(res);
-    if (res.destroyed) return;
     text = '';
-    await turn();
   }
+  if (res.destroyed) return;
   if (!begun) writeHead(res, Buffer.byteLength(text));
   res.end(text);
 }
@@ -58,12 +64,14 @@ function writeHead(res: ServerResponse, length?: number): void {
   res.writeHead(200, [...CORS_HEADERS, 'Content-Type', 'application/json', ...known]);
 }
 
-/** Until the client has taken what was written, or has gone. */
+/** Until the client has taken what was written, or has gone; one that takes nothing for long is let go. */
 async function drained(res: ServerResponse): Promise<void> {
   if (res.destroyed) return;
-  const gone = new AbortController();
-  const left = () => gone.abort();
-  res.once('close', left);
-  await once(res, 'drain', { signal: gone.signal }).catch(() => undefined);
-  res.off('close', left);
+  const over = new AbortController();
+  const end = () => over.abort();
+  res.once('close', end);
+  const stalled = setTimeout(() => res.destroy(), LONGEST_STALL_MS);
+  await once(res, 'drain', { signal: over.signal }).catch(() => undefined);
+  clearTimeout(stalled);
+  res.off('close', end);
 }

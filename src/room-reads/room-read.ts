@@ -1,6 +1,7 @@
 import type { Caller, Identity } from '../homeserver/homeserver.ts';
 import type { Json } from '../matrix/json.ts';
 import type { RoomLog } from '../store/store.ts';
+import type { StreamedJson } from './streamed-json.ts';
 
 /** A read of a remotely peeked room, by somebody who peeks into it (client-server API, "Rooms" and "Events"). */
 export interface RoomRead {
@@ -22,6 +23,7 @@ export interface RoomRead {
 
 /**
  * Answers a read with the body of its 200; a large one is written in slices by who sends it. Rejects with
- * `MatrixError`, as the specification has it for the endpoint; with anything else the homeserver's own answer goes out.
+ * `MatrixError`, as the specification has it for the endpoint; with anything else the homeserver's own answer goes
+ * out, as it does when the first pieces of a streamed body fail.
  */
-export type AnswerRead = (read: RoomRead) => Promise<Json>;
+export type AnswerRead = (read: RoomRead) => Promise<Json | StreamedJson>;
