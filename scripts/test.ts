@@ -1,7 +1,9 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { testCertificates } from '../test/support/certificates.ts';
+import { chromiumPath } from '../test/support/chromium.ts';
 import { type RunningProcess, startProcess } from '../test/support/processes.ts';
+import { tesseractPath } from '../test/support/read-picture.ts';
 import { TALLY_FILE, type Tally } from '../test/support/tally-reporter.ts';
 import { beginEntry, node, repositoryRoot, workDirectory } from '../test/support/work.ts';
 
@@ -33,6 +35,7 @@ const reporter = join(repositoryRoot, 'test', 'support', 'tally-reporter.ts');
 const SLICES: Readonly<Record<string, readonly Step[]>> = {
   check: [
     { name: 'typecheck', minutes: 1, command: [bin('tsc'), '-p', 'tsconfig.json'] },
+    { name: 'typecheck of the page', minutes: 1, command: [bin('tsc'), '-p', 'scripts/page/browser'] },
     { name: 'lint', minutes: 1, command: [bin('biome'), 'check', '--error-on-warnings', '.'] },
     { name: 'floors', minutes: 1, command: [join('scripts', 'floors.ts')] },
   ],
@@ -40,8 +43,14 @@ const SLICES: Readonly<Record<string, readonly Step[]>> = {
   integration: [{ ...slice('integration', 7), prepare: testCertificates }],
   property: [slice('property', 4)],
   simulation: [slice('simulation', 5)],
-  e2e: [{ ...slice('e2e', 12), prepare: testCertificates }],
+  e2e: [{ ...slice('e2e', 12), prepare: prepareBrowserTests }],
 };
+
+/** Where the browser cannot be had, the tests that need it say so; the others run. */
+async function prepareBrowserTests(): Promise<void> {
+  await testCertificates();
+  for (const install of [chromiumPath, tesseractPath]) await install().catch(() => undefined);
+}
 
 beginEntry();
 const total = { passed: 0, failed: 0 };
