@@ -218,6 +218,7 @@ export function createContext(
       clock,
       logger,
     }),
+    outbound,
     joinWatch: clients.joinWatch,
     ignoredUsers: clients.ignoredUsers,
     peekedReads: clients.peekedReads,

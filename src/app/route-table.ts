@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, { type Express } from 'express';
+import { withPeekedServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
@@ -11,6 +12,7 @@ import type { SendTap } from '../federation-api/send-tap.ts';
 import type { PassThrough } from '../forward/pass-through.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
@@ -25,6 +27,7 @@ export interface RouteTableDeps {
   readonly sendTap: SendTap;
   readonly clientRouter: express.Router;
   readonly federationRouter: express.Router;
+  readonly outbound: Pick<OutboundPeeks, 'isPeeked' | 'servers'>;
   readonly joinWatch: JoinWatch;
   readonly ignoredUsers: IgnoredUsers;
   readonly peekedReads: PeekedReads;
@@ -84,7 +87,8 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     if (req.method !== 'GET') forgetIgnored(path, res, deps.ignoredUsers);
     deps.joinWatch.see(req, res);
     const pass = () => {
-      req.url = withHomeserverTokens(url);
+      const joins = peekingSwitch.on && req.method === 'POST';
+      req.url = joins ? withPeekedServers(url, deps.outbound) : withHomeserverTokens(url);
       passThrough.handle(req, res);
     };
     if (peekingSwitch.on && deps.peekedReads.take(req, res, pass)) return;

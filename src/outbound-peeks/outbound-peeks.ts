@@ -16,6 +16,7 @@ import { Endings } from './endings.ts';
 import { Patience } from './patience.ts';
 import { PeekRequests } from './peek-requests.ts';
 import { PeekedThrough } from './peeked-through.ts';
+import { serversOf } from './servers-of.ts';
 import { Standing } from './standing.ts';
 import { Subscriber } from './subscriber.ts';
 import { Upkeep } from './upkeep.ts';
@@ -149,6 +150,11 @@ export class OutboundPeeks {
 
   isPeeked(roomId: string): boolean {
     return this.#through.isPeeked(roomId) || this.#subscribing.has(roomId);
+  }
+
+  /** From memory: the servers that the room is peeked through, then other candidates, at most `mostOthers`. */
+  servers(roomId: string, mostOthers: number): string[] {
+    return serversOf(this.#through.of(roomId), mostOthers, (server) => this.#standing.isTroubled(server));
   }
 
   /** How many rooms are peeked into, for health. */

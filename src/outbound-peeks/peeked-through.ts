@@ -54,6 +54,11 @@ export class PeekedThrough {
     return this.#live.get(roomId)?.find((peek) => peek.server === server) ?? null;
   }
 
+  /** The room's live peeks, the oldest first, as they were read last. */
+  of(roomId: string): readonly OutboundPeek[] {
+    return this.#live.get(roomId) ?? [];
+  }
+
   /** Whether events of the room may come from this server. */
   peeks(roomId: string, server: string): boolean {
     return this.live(roomId, server) !== null || this.#asked.get(roomId)?.has(server) === true;
