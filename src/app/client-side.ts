@@ -2,6 +2,7 @@ import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
 import { Peekers } from '../client-api/peekers.ts';
 import { ReadLimits } from '../client-api/read-limits.ts';
+import { ResidentReads } from '../client-api/resident-reads.ts';
 import { createClientRouter } from '../client-api/router.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
 import { HeldSyncs } from '../client-sync/held-syncs.ts';
@@ -94,6 +95,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     trusted,
   });
 
+  const limits = new ReadLimits();
   const peekers = new Peekers({ homeserver, devicePeeks, trusted, viewers: [] });
   const peekedReads = new PeekedReads({
     store,
@@ -101,7 +103,16 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     residency,
     peekers,
     answers: createRoomAnswers(deps),
-    limits: new ReadLimits(),
+    limits,
+    logger,
+  });
+  const residentReads = new ResidentReads({
+    store,
+    homeserver,
+    forwarder,
+    peekers,
+    ignoredUsers,
+    limits,
     logger,
   });
 
@@ -109,6 +120,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     sync,
     peekers,
     peekedReads,
+    residentReads,
     held,
     ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),

@@ -222,6 +222,7 @@ export function createContext(
     joinWatch: clients.joinWatch,
     ignoredUsers: clients.ignoredUsers,
     peekedReads: clients.peekedReads,
+    residentReads: clients.residentReads,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,

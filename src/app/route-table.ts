@@ -3,6 +3,7 @@ import express, { type Express } from 'express';
 import { withPeekedServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
+import type { ResidentReads } from '../client-api/resident-reads.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
 import { answerVersions } from '../client-api/versions.ts';
@@ -31,6 +32,7 @@ export interface RouteTableDeps {
   readonly joinWatch: JoinWatch;
   readonly ignoredUsers: IgnoredUsers;
   readonly peekedReads: PeekedReads;
+  readonly residentReads: ResidentReads;
   readonly peekingSwitch: PeekingSwitch;
   /** Looks whether peeking can come on, when it is off. */
   readonly lookAgain: () => Promise<void>;
@@ -91,8 +93,9 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
       req.url = joins ? withPeekedServers(url, deps.outbound) : withHomeserverTokens(url);
       passThrough.handle(req, res);
     };
-    if (peekingSwitch.on && deps.peekedReads.take(req, res, pass)) return;
-    pass();
+    const ofResident = () => void (deps.residentReads.take(req, res, pass) || pass());
+    if (!peekingSwitch.on) pass();
+    else if (!deps.peekedReads.take(req, res, ofResident)) ofResident();
   };
 }
 

@@ -30,6 +30,12 @@ export interface Homeserver {
   /** Resolves an alias, remote ones too; null when there is no such alias. */
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null>;
 
+  /**
+   * What a request to the client-server API needs to be made as the reader: whatever in its target says who is
+   * calling is replaced. Null while there is no reader. For reads that are streamed; their answers are the homeserver's.
+   */
+  asReader(target: string): { readonly target: string; readonly authorization: string } | null;
+
   // As the reader. All reject with `NotReadable` when the room is not (or no longer) open to non-members.
   /** One long-poll of the room's stream. Without `from`: the present token and no events. */
   follow(

@@ -114,10 +114,22 @@ const MAY_IDENTIFY = /access_token|user_id|device_id|%/;
 /** The raw parameters that matter, in their order. */
 function identifyingQuery(query: string): string {
   if (!MAY_IDENTIFY.test(query)) return '';
-  return query
+  return query.split('&').filter(isIdentifying).join('&');
+}
+
+/** A target without what says who is calling; its other bytes as they were. */
+export function withoutIdentity(target: string): string {
+  const at = target.indexOf('?');
+  if (at === -1) return target;
+  const kept = target
+    .slice(at + 1)
     .split('&')
-    .filter((parameter) => IDENTIFYING.has(decoded(parameter.split('=', 1)[0] ?? '')))
-    .join('&');
+    .filter((parameter) => !isIdentifying(parameter));
+  return kept.length === 0 ? target.slice(0, at) : `${target.slice(0, at)}?${kept.join('&')}`;
+}
+
+function isIdentifying(parameter: string): boolean {
+  return IDENTIFYING.has(decoded(parameter.split('=', 1)[0] ?? ''));
 }
 
 function decoded(name: string): string {

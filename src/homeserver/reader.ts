@@ -4,6 +4,7 @@ import type { HttpResponse } from '../platform/http-client.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import { HomeserverDown, NotReadable } from './homeserver.ts';
 import { type ApiRequest, enc, errcodeOf, type HomeserverApi, jsonObject } from './homeserver-api.ts';
+import { withoutIdentity } from './identity.ts';
 import type { Registration } from './registration.ts';
 
 /** How the reader is known to the homeserver: by a registration, or as an ordinary account. */
@@ -69,6 +70,13 @@ export class Reader {
     const response = await this.#api.sendPatiently(asReader(request, this.#settings));
     if (response.status === 401) this.#became('the homeserver no longer knows the token of the reader');
     return response;
+  }
+
+  /** What makes a request of the client-server API the reader's own; null while there is no reader. */
+  signed(target: string): { readonly target: string; readonly authorization: string } | null {
+    if (this.#settings === null || !this.#ready) return null;
+    const { path, headers } = asReader({ method: 'GET', path: withoutIdentity(target) }, this.#settings);
+    return { target: path, authorization: headers?.authorization ?? '' };
   }
 
   #became(problem: string | null): void {

@@ -104,6 +104,10 @@ export class SynapseHomeserver implements Homeserver {
     return this.#reader.ready;
   }
 
+  asReader(target: string): { target: string; authorization: string } | null {
+    return this.#reader.signed(target);
+  }
+
   whoami(caller: Caller): Promise<Identity> {
     return this.#identities.whoami(caller);
   }

@@ -125,6 +125,44 @@ export function* listedItems(bytes: Uint8Array): Generator<ListItem, void> {
   if (skipBlanks(bytes, at + 1) < bytes.length) throw malformed();
 }
 
+/** A member of an object with its name. */
+export interface NamedMember extends MemberRange {
+  readonly name: string;
+}
+
+/**
+ * `topLevelMembers` for a text that is too long to be gone through at once: gives each member when its end is found,
+ * and null after each item of a member that is an array, where others may have their turn.
+ */
+export function* memberSteps(bytes: Uint8Array): Generator<NamedMember | null, void> {
+  let at = skipBlanks(bytes, 0);
+  if (bytes[at] !== 0x7b) throw malformed();
+  at = skipBlanks(bytes, at + 1);
+  while (bytes[at] !== 0x7d) {
+    if (bytes[at] !== QUOTE) throw malformed();
+    const keyStart = at;
+    const keyEnd = endOfString(bytes, keyStart);
+    const colon = skipBlanks(bytes, keyEnd);
+    if (bytes[colon] !== COLON) throw malformed();
+    const start = skipBlanks(bytes, colon + 1);
+    const end =
+      bytes[start] === 0x5b ? yield* pausesOf(itemsFrom(bytes, start, '')) : endOfValue(bytes, start);
+    yield { name: keyText(bytes, keyStart, keyEnd), keyStart, start, end };
+    at = skipBlanks(bytes, end);
+    if (bytes[at] === COMMA) at = skipBlanks(bytes, at + 1);
+    else if (bytes[at] !== 0x7d) throw malformed();
+  }
+  if (skipBlanks(bytes, at + 1) < bytes.length) throw malformed();
+}
+
+function* pausesOf(items: Generator<ListItem, number>): Generator<null, number> {
+  for (;;) {
+    const next = items.next();
+    if (next.done) return next.value;
+    yield null;
+  }
+}
+
 /** The same of an array: `arrayItems` for one that is too long to be gone through at once. */
 export function* eachItem(bytes: Uint8Array, range: ByteRange): Generator<ByteRange, void> {
   const open = skipBlanks(bytes, range.start);

@@ -68,6 +68,10 @@ export class RoomHomeserver implements Homeserver {
     return this.ready;
   }
 
+  asReader(target: string) {
+    return this.ready ? { target, authorization: 'Bearer reader' } : null;
+  }
+
   forget(_caller: Caller | null): void {
     this.#called('forget');
   }

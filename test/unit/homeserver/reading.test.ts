@@ -17,6 +17,31 @@ function answeringEvents(answer: Scripted) {
   return scriptedHomeserver((path) => (path.includes('/events?') ? answer : undefined));
 }
 
+describe('a request made as the reader', () => {
+  const asked =
+    '/_matrix/client/v3/rooms/!r/messages?dir=b&access_token=secret&from=s%201&user%5Fid=@a:b&%FF=1';
+
+  it('carries the reader’s credentials instead of whoever’s it was, and all else of the target', async () => {
+    const { homeserver } = scriptedHomeserver(() => undefined);
+    expect(homeserver.asReader(asked)).toBeNull();
+    await homeserver.visibleEvent(ROOM, '$x');
+    const signed = homeserver.asReader(asked);
+    const rest = '/_matrix/client/v3/rooms/!r/messages?dir=b&from=s%201&%FF=1';
+    expect(signed).toEqual({
+      target: `${rest}&user_id=${encodeURIComponent(READER)}`,
+      authorization: `Bearer ${registration.asToken}`,
+    });
+    const bare = homeserver.asReader('/_matrix/client/v3/rooms/!r/state?access_token=secret');
+    expect(bare?.target).toBe(`/_matrix/client/v3/rooms/!r/state?user_id=${encodeURIComponent(READER)}`);
+  });
+
+  it('with a reader’s own account: its token', async () => {
+    const { homeserver } = scriptedHomeserver(() => undefined, 'token');
+    await homeserver.visibleEvent(ROOM, '$x');
+    expect(homeserver.asReader('/x?user_id=@a:b')).toEqual({ target: '/x', authorization: 'Bearer syt' });
+  });
+});
+
 describe('following', () => {
   it('asks as the reader, with the token of the registration', async () => {
     const { homeserver, requests } = answeringEvents([200, { start: 's1', end: 's2', chunk: [] }]);

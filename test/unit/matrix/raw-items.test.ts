@@ -7,6 +7,7 @@ import {
   eachItem,
   listedItems,
   MemberNames,
+  memberSteps,
   topLevelMembers,
 } from '../../../src/matrix/raw-items.ts';
 
@@ -171,3 +172,18 @@ test('items one at a time are those found at once', () => {
     expect(() => [...eachItem(all, { start: 0, end: all.length })], text).toThrow(JsonError);
   }
 });
+
+test('members step by step: the same as at once, and null after each item of a list', () => {
+  const all = bytes(' { "a" : [ {"x":"}]"} ,2,[] ] ,"b\\u0041":{"c":[1]}, "n":[] } ');
+  const steps = [...memberSteps(all)];
+  const named = steps.filter((step) => step !== null).map(({ name, ...range }) => [name, range] as const);
+  expect(new Map(named)).toEqual(topLevelMembers(all));
+  expect(steps.map((step) => step?.name ?? null)).toEqual([null, null, null, 'a', 'bA', 'n']);
+});
+
+test.each(['', '[]', '{"a":1', '{"a":[1,', '{"a" 1}', '{"a":1}x', '{,}', 'null'])(
+  'members step by step: %j ⇒ JsonError',
+  (text) => {
+    expect(() => [...memberSteps(bytes(text))]).toThrow(JsonError);
+  },
+);
