@@ -1,9 +1,11 @@
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
 import { Peekers } from '../client-api/peekers.ts';
+import { PreviewRoutes } from '../client-api/preview-routes.ts';
 import { ReadLimits } from '../client-api/read-limits.ts';
 import { ResidentReads } from '../client-api/resident-reads.ts';
 import { createClientRouter } from '../client-api/router.ts';
+import { TrafficHints } from '../client-api/traffic-hints.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
 import { HeldSyncs } from '../client-sync/held-syncs.ts';
 import { Joins } from '../client-sync/joins.ts';
@@ -21,13 +23,18 @@ import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { BecomingResident } from '../peeking/becoming-resident.ts';
 import type { Peeking } from '../peeking/peeking.ts';
+import type { Previewing } from '../peeking/previewing.ts';
 import type { Residency } from '../peeking/residency.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { InitialSync } from '../previews/initial-sync.ts';
+import { Previews } from '../previews/previews.ts';
+import { RoomEvents } from '../previews/room-events.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
@@ -41,7 +48,9 @@ export interface ClientSideDeps {
   readonly wakes: RoomWakes;
   readonly devicePeeks: DevicePeeks;
   readonly outbound: OutboundPeeks;
+  readonly learned: LearnedServers;
   readonly peeking: Peeking;
+  readonly previewing: Previewing;
   readonly residency: Residency;
   readonly becomingResident: BecomingResident;
   readonly clock: Clock;
@@ -54,12 +63,13 @@ export interface ClientSideDeps {
 /** What answers clients, built once. */
 export function createClientSide(config: Config, deps: ClientSideDeps) {
   const { store, homeserver, forwarder, trusted, devicePeeks, outbound, peeking } = deps;
-  const { residency, becomingResident, clock, metrics, logger } = deps;
+  const { learned, previewing, residency, becomingResident, clock, metrics, logger } = deps;
 
   const ignoredUsers = new IgnoredUsers(homeserver, clock);
   const held = new HeldSyncs();
   const polls = new UpstreamPolls(clock);
-  const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+  const stateAt = new StateAt(store, homeserver);
+  const rooms = new RoomSections(store, homeserver, stateAt, clock);
   const race = new SyncRace({
     store,
     devicePeeks,
@@ -96,7 +106,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
   });
 
   const limits = new ReadLimits();
-  const peekers = new Peekers({ homeserver, devicePeeks, trusted, viewers: [] });
+  const peekers = new Peekers({ homeserver, devicePeeks, trusted, viewers: [previewing] });
   const peekedReads = new PeekedReads({
     store,
     outbound,
@@ -116,6 +126,20 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     logger,
   });
 
+  const initialSync = new InitialSync({ store, previewing, stateAt, ignoredUsers, clock });
+  const previews = new Previews({
+    homeserver,
+    previewing,
+    residency,
+    learned,
+    initialSync,
+    clock,
+    metrics,
+    logger,
+    rate: config.rateLimit,
+  });
+  const roomEvents = new RoomEvents({ store, previewing, wakes: deps.wakes, ignoredUsers, clock });
+
   return {
     sync,
     peekers,
@@ -124,6 +148,8 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     held,
     ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
+    previews: new PreviewRoutes({ previews, roomEvents, homeserver, forwarder, held, trusted, logger }),
+    trafficHints: new TrafficHints(learned),
     joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     close: () => polls.close(),
   };

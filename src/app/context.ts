@@ -13,10 +13,12 @@ import { TrustedProxies } from '../forward/trusted-proxies.ts';
 import { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { isObject } from '../matrix/json.ts';
+import { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import { BecomingRemote } from '../peeking/becoming-remote.ts';
 import { BecomingResident } from '../peeking/becoming-resident.ts';
 import { Peeking } from '../peeking/peeking.ts';
+import { MOST_PREVIEWS_OF_USER, Previewing } from '../peeking/previewing.ts';
 import { Residency } from '../peeking/residency.ts';
 import { RoomChanges } from '../peeking/room-changes.ts';
 import { RoomReaders } from '../peeking/room-readers.ts';
@@ -148,21 +150,43 @@ export function createContext(
   const moving = { store, homeserver, residentFeeds, outbound, readers, clock, logger };
   const becomingResident = new BecomingResident({ ...moving, remoteFeed });
   const becomingRemote = new BecomingRemote({ ...moving, inbound, serverName });
+  const learned = new LearnedServers(serverName);
   const peeking = new Peeking({
     store,
     homeserver,
     outbound,
+    learned,
     devicePeeks,
     readers,
     becomingResident,
     clock,
     logger,
   });
-  const roomChanges = new RoomChanges({ store, outbound, inbound, peeking, clock, logger, serverName });
+  const previewing = new Previewing({
+    store,
+    outbound,
+    peeking,
+    devicePeeks,
+    readers,
+    queues,
+    clock,
+    mostOfUser: Math.min(MOST_PREVIEWS_OF_USER, config.maxPerDevice),
+  });
+  const roomChanges = new RoomChanges({
+    store,
+    outbound,
+    inbound,
+    peeking,
+    previewing,
+    clock,
+    logger,
+    serverName,
+  });
   const residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
   const sweeps = new Sweeps({
     store,
     peeking,
+    previewing,
     readers,
     becomingResident,
     inbound,
@@ -183,7 +207,9 @@ export function createContext(
     wakes,
     devicePeeks,
     outbound,
+    learned,
     peeking,
+    previewing,
     residency,
     becomingResident,
     clock,
@@ -220,6 +246,8 @@ export function createContext(
     }),
     outbound,
     joinWatch: clients.joinWatch,
+    previews: clients.previews,
+    trafficHints: clients.trafficHints,
     ignoredUsers: clients.ignoredUsers,
     peekedReads: clients.peekedReads,
     residentReads: clients.residentReads,
@@ -240,6 +268,7 @@ export function createContext(
     inbound,
     readers,
     roomChanges,
+    previewing,
     sweeps,
     held: clients.held,
     peekingSwitch,

@@ -1,4 +1,5 @@
 import type { HeldSyncs } from '../client-sync/held-syncs.ts';
+import { isPreview } from '../device-peeks/preview-devices.ts';
 import type { ResidentFeeds } from '../feeds/resident/resident-feeds.ts';
 import type { HomeserverReport } from '../homeserver/probe.ts';
 import type { OutboundPeeks, PeekedRoom } from '../outbound-peeks/outbound-peeks.ts';
@@ -51,6 +52,8 @@ export interface Health {
   };
   readonly peeks: {
     readonly device: number | null;
+    /** Of clients that know no peeks. */
+    readonly previews: number | null;
     readonly inbound: number | null;
     readonly outbound: number;
   };
@@ -76,7 +79,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   const unread = await problemOf(store.ping());
   const unwritten = unread === null ? await problemOf(store.probe()) : null;
   const storeProblem = unread ?? unwritten;
-  const counts = unread === null ? await countPeeks(store) : { device: null, inbound: null };
+  const counts = unread === null ? await countPeeks(store) : { device: null, previews: null, inbound: null };
   const feeds = residentFeeds.status();
   const report = await deps.report();
   const problem = problemOfHomeserver(peekingSwitch.off, report);
@@ -90,6 +93,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   metrics.outboundPeeks.set(outbound.count);
   metrics.outboundFailing.set(outbound.failing);
   if (counts.device !== null) metrics.devicePeeks.set(counts.device);
+  if (counts.previews !== null) metrics.livePreviews.set(counts.previews);
   if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
 
   return {
@@ -136,12 +140,14 @@ function problemOfHomeserver(
   return off === null ? null : { problem: off.reason, advice: off.advice };
 }
 
-async function countPeeks(store: Store): Promise<{ device: number | null; inbound: number | null }> {
+async function countPeeks(store: Store): Promise<Omit<Health['peeks'], 'outbound'>> {
   try {
     const [device, inbound] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.all()]);
-    return { device: device.filter((peek) => peek.ended === null).length, inbound: inbound.length };
+    const live = device.filter((peek) => peek.ended === null);
+    const previews = live.filter(isPreview).length;
+    return { device: live.length - previews, previews, inbound: inbound.length };
   } catch {
-    return { device: null, inbound: null };
+    return { device: null, previews: null, inbound: null };
   }
 }
 

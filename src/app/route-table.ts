@@ -3,9 +3,11 @@ import express, { type Express } from 'express';
 import { withPeekedServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
+import type { PreviewRoutes } from '../client-api/preview-routes.ts';
 import type { ResidentReads } from '../client-api/resident-reads.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
+import type { TrafficHints } from '../client-api/traffic-hints.ts';
 import { answerVersions } from '../client-api/versions.ts';
 import type { SyncHandler } from '../client-sync/sync-handler.ts';
 import { type IgnoredUsers, ignoredUsersChanged } from '../client-view/ignored-users.ts';
@@ -30,6 +32,8 @@ export interface RouteTableDeps {
   readonly federationRouter: express.Router;
   readonly outbound: Pick<OutboundPeeks, 'isPeeked' | 'servers'>;
   readonly joinWatch: JoinWatch;
+  readonly previews: PreviewRoutes;
+  readonly trafficHints: TrafficHints;
   readonly ignoredUsers: IgnoredUsers;
   readonly peekedReads: PeekedReads;
   readonly residentReads: ResidentReads;
@@ -88,7 +92,9 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     if (req.method !== 'GET' && ENDS_SESSIONS.test(path)) forgetAfter(res, deps.homeserver);
     if (req.method !== 'GET') forgetIgnored(path, res, deps.ignoredUsers);
     deps.joinWatch.see(req, res);
+    deps.trafficHints.see(req, res);
     const pass = () => {
+      if (peekingSwitch.on && deps.previews.take(req, res)) return;
       const joins = peekingSwitch.on && req.method === 'POST';
       req.url = joins ? withPeekedServers(url, deps.outbound) : withHomeserverTokens(url);
       passThrough.handle(req, res);

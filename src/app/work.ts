@@ -28,6 +28,7 @@ export function beginWork(context: Context, clock: Clock, logger: Logger): Work 
   const watching = context.watch.run(async () => {
     if (started) return;
     await context.devicePeeks.start();
+    await context.previewing.start();
     await context.outbound.start();
     void opened.then(() =>
       untilDone(clock, logger, stopping.signal, async () => {

@@ -36,6 +36,17 @@ export function replaceParameter(url: string, name: string, value: string): stri
   return `${url.slice(0, at)}?${parts.join('&')}`;
 }
 
+/** The target without one query parameter, every other byte as it was. */
+export function withoutParameter(url: string, name: string): string {
+  const at = url.indexOf('?');
+  if (at === -1) return url;
+  const parts = url
+    .slice(at + 1)
+    .split('&')
+    .filter((part) => !isNamed(part, name));
+  return parts.length === 0 ? url.slice(0, at) : `${url.slice(0, at)}?${parts.join('&')}`;
+}
+
 /** As it is written: names may be percent-encoded too. */
 function writtenName(part: string): string {
   const at = part.indexOf('=');

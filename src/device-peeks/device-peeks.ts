@@ -2,6 +2,7 @@ import type { Clock } from '../platform/clock.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { InstanceTakenError } from '../store/instance-taken-error.ts';
 import type { DevicePeek, Store } from '../store/store.ts';
+import { isPreview } from './preview-devices.ts';
 
 export interface Device {
   readonly userId: string;
@@ -110,6 +111,7 @@ export class DevicePeeks {
   }
 
   #learn(device: Device): void {
+    if (isPreview(device)) return;
     this.#known.add(deviceKey(device));
     this.#learned++;
   }

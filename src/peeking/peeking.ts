@@ -3,6 +3,7 @@ import type { RoomQueues } from '../feeds/room-queues.ts';
 import { type Caller, type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
 import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
 import { isObject } from '../matrix/json.ts';
+import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
@@ -18,6 +19,7 @@ export interface PeekingDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
   readonly outbound: OutboundPeeks;
+  readonly learned: LearnedServers;
   readonly devicePeeks: DevicePeeks;
   readonly readers: RoomReaders;
   readonly becomingResident: BecomingResident;
@@ -48,13 +50,27 @@ export class Peeking {
     servers: readonly string[],
   ): Promise<{ roomId: string; expiresAt: number }> {
     const { roomId, known } = await this.#resolve(roomIdOrAlias);
-    const own = serverNameOf(roomId);
-    const candidates = [...servers, ...known, ...(own === null ? [] : [own])];
-    return this.#queues.run(roomId, async () => {
-      await this.#open(who, roomId, candidates);
+    this.#deps.learned.learn(roomId, [...servers, ...known]);
+    return this.opened(who, roomId, [...servers, ...known], async () => {
       const { peek } = await this.#deps.devicePeeks.begin(deviceOf(who), roomId);
       return { roomId, expiresAt: this.#deps.devicePeeks.expiresAt(peek) };
     });
+  }
+
+  /**
+   * Opens the room's log, if this user may see the room, and has `begin` give it its reader; all in the room's turn.
+   * After `servers` those are asked that were learned for the room, and the one that its ID names.
+   */
+  opened<T>(
+    who: Peeker,
+    roomId: string,
+    servers: readonly string[],
+    begin: (log: RoomLog) => Promise<T>,
+  ): Promise<T> {
+    const own = serverNameOf(roomId);
+    const learned = this.#deps.learned.of(roomId);
+    const candidates = [...servers, ...learned, ...(own === null ? [] : [own])];
+    return this.#queues.run(roomId, async () => begin(await this.#open(who, roomId, candidates)));
   }
 
   /** Ends a peek of this device. */
@@ -126,7 +142,7 @@ export class Peeking {
       }
     }
     const log = await outbound.subscribe(roomId, candidates);
-    await this.#checkRemote(who, roomId);
+    await this.refuseBanned(who, roomId);
     return log;
   }
 
@@ -155,7 +171,8 @@ export class Peeking {
     if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
   }
 
-  async #checkRemote(who: Identity, roomId: string): Promise<void> {
+  /** Rejects with 403 where a remotely peeked room has banned the user. To be called in the room's turn. */
+  async refuseBanned(who: Identity, roomId: string): Promise<void> {
     const [member] = await this.#deps.store.replicas.stateOf(roomId, [['m.room.member', who.userId]]);
     const content = member === undefined ? undefined : pduOf(member).content;
     // The homeserver is not in the room, so only a ban can still mean something here.

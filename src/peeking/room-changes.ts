@@ -10,6 +10,7 @@ import type { Logger } from '../platform/log.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
 import type { Peeking } from './peeking.ts';
+import type { Previewing } from './previewing.ts';
 
 const PAGE = 500;
 /** Rooms whose place is remembered; of another only the newest event is looked at. */
@@ -22,6 +23,7 @@ export interface RoomChangesDeps {
   readonly outbound: OutboundPeeks;
   readonly inbound: InboundPeeks;
   readonly peeking: Pick<Peeking, 'end'>;
+  readonly previewing: Pick<Previewing, 'joined'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly serverName: string;
@@ -29,7 +31,8 @@ export interface RoomChangesDeps {
 
 /**
  * What events of a room mean for its peeks: an access control list that shuts a server out ends its peeks into our
- * room, or ours into another's; a ban ends those of the banned user; and a peeked server whose last user has left relays nothing more, so that another one is asked.
+ * room, or ours into another's; a ban ends those of the banned user, a join the user's previews; and a peeked server
+ * whose last user has left relays nothing more, so that another one is asked.
  */
 export class RoomChanges {
   readonly #deps: RoomChangesDeps;
@@ -94,7 +97,11 @@ export class RoomChanges {
     if (entry.type !== 'm.room.member' || entry.stateKey === null) return;
     const { membership } = contentOf(entry);
     const server = serverNameOf(entry.stateKey);
-    if (membership === 'join' || server === null) return;
+    if (server === null) return;
+    if (server === this.#deps.serverName && membership === 'join') {
+      return this.#deps.previewing.joined(entry.stateKey, log.roomId);
+    }
+    if (membership === 'join') return;
     if (server === this.#deps.serverName) {
       if (membership === 'ban') await this.#banned(log.roomId, entry.stateKey);
     } else if (log.feed === 'remote' && this.#deps.outbound.peeksThrough(log.roomId, server)) {

@@ -1,3 +1,4 @@
+import { isPreview } from '../device-peeks/preview-devices.ts';
 import type { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -5,6 +6,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Store } from '../store/store.ts';
 import type { BecomingResident } from './becoming-resident.ts';
 import type { Peeking } from './peeking.ts';
+import type { Previewing } from './previewing.ts';
 import type { RoomReaders } from './room-readers.ts';
 
 /** A log keeps what is younger than this … */
@@ -19,6 +21,7 @@ const LEASE_MS = 55_000;
 export interface SweepsDeps {
   readonly store: Store;
   readonly peeking: Peeking;
+  readonly previewing: Previewing;
   readonly readers: RoomReaders;
   readonly becomingResident: BecomingResident;
   readonly inbound: InboundPeeks;
@@ -65,7 +68,8 @@ export class Sweeps {
   async #devicePeeks(now: number): Promise<void> {
     const { store, peeking, expireAfterMs } = this.#deps;
     for (const peek of await store.devicePeeks.all()) {
-      if (peek.ended === null) {
+      if (isPreview(peek)) await this.#deps.previewing.sweep(peek, now);
+      else if (peek.ended === null) {
         if (peek.seenAt + expireAfterMs <= now) await peeking.end(peek, 'expired');
       } else if (peek.ended.at + expireAfterMs <= now) {
         await store.devicePeeks.remove(peek);

@@ -51,6 +51,7 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     },
 
     devicePeeks: gauge('device_peeks', 'Peeks of devices on rooms'),
+    livePreviews: gauge('live_previews', 'Previews of clients that know no peeks'),
     inboundPeeks: gauge('inbound_peeks', 'Peeks of other servers into our rooms'),
     outboundPeeks: gauge('outbound_peeks', 'Our peeks into rooms of other servers'),
     outboundFailing: gauge('outbound_failing', 'Rooms of others whose servers do not answer us just now'),
@@ -104,6 +105,10 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     }),
     /** kind: `plain` (bytes streamed through), `peeking`. */
     syncRequests: counter('sync_requests_total', 'Requests to /sync', { kind: ['plain', 'peeking'] }),
+    /** outcome: `shown`, `refused`, `slow` (the homeserver's refusal stood), `remembered` (not tried again yet). */
+    previews: counter('previews_total', 'Initial syncs of rooms that the homeserver is not in', {
+      outcome: ['shown', 'refused', 'slow', 'remembered'],
+    }),
     /** outcome: `ok`, `refused`, `unreachable`, `backing_off`. */
     remoteRequests: counter('remote_requests_total', 'Signed requests to other servers', {
       outcome: ['ok', 'refused', 'unreachable', 'backing_off'],

@@ -18,10 +18,12 @@ import { RoomQueues } from '../../src/feeds/room-queues.ts';
 import type { Identity } from '../../src/homeserver/homeserver.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import type { JsonObject } from '../../src/matrix/json.ts';
+import { LearnedServers } from '../../src/outbound-peeks/learned-servers.ts';
 import { OutboundPeeks } from '../../src/outbound-peeks/outbound-peeks.ts';
 import { BecomingRemote } from '../../src/peeking/becoming-remote.ts';
 import { BecomingResident } from '../../src/peeking/becoming-resident.ts';
 import { type Peeker, Peeking } from '../../src/peeking/peeking.ts';
+import { MOST_PREVIEWS_OF_USER, Previewing } from '../../src/peeking/previewing.ts';
 import { Residency } from '../../src/peeking/residency.ts';
 import { RoomChanges } from '../../src/peeking/room-changes.ts';
 import { RoomReaders } from '../../src/peeking/room-readers.ts';
@@ -84,7 +86,9 @@ export class PeekingHouse {
   readonly readers: RoomReaders;
   readonly becomingResident: BecomingResident;
   readonly becomingRemote: BecomingRemote;
+  readonly learned: LearnedServers;
   readonly peeking: Peeking;
+  readonly previewing: Previewing;
   readonly roomChanges: RoomChanges;
   readonly residency: Residency;
   readonly sweeps: Sweeps;
@@ -107,6 +111,7 @@ export class PeekingHouse {
     const stopClosing = house.readers.watchClosing();
     const stopChanges = house.roomChanges.watch();
     await house.devicePeeks.start();
+    await house.previewing.start();
     await house.outbound.start();
     await house.inbound.start();
     onTestFinished(async () => {
@@ -167,12 +172,25 @@ export class PeekingHouse {
     this.becomingResident = new BecomingResident({ ...moving, remoteFeed: this.remoteFeed });
     this.becomingRemote = new BecomingRemote({ ...moving, inbound, serverName: 'here.test' });
     const { becomingResident } = this;
-    this.peeking = new Peeking({ ...common, outbound, devicePeeks, readers, becomingResident });
+    this.learned = new LearnedServers('here.test');
+    const { learned } = this;
+    this.peeking = new Peeking({ ...common, outbound, learned, devicePeeks, readers, becomingResident });
+    this.previewing = new Previewing({
+      ...common,
+      outbound,
+      peeking: this.peeking,
+      devicePeeks,
+      readers,
+      queues: readers.queues,
+      mostOfUser: Math.min(MOST_PREVIEWS_OF_USER, options.perDevice ?? MOST_PREVIEWS_OF_USER),
+    });
+    const { previewing } = this;
     this.roomChanges = new RoomChanges({
       ...common,
       outbound,
       inbound,
       peeking: this.peeking,
+      previewing,
       serverName: 'here.test',
     });
     this.residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
@@ -180,6 +198,7 @@ export class PeekingHouse {
     this.sweeps = new Sweeps({
       ...common,
       peeking,
+      previewing,
       readers,
       becomingResident,
       inbound,

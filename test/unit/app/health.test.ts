@@ -60,7 +60,9 @@ describe('health', () => {
     const gone = house.resident(new RoomBuilder('10', PEER, 'gone'));
     await house.peek(gone.roomId);
     await house.peeking.unpeek(ALICE, gone.roomId);
-    await house.peek(house.remoteRoom(new RoomBuilder('10', PEER, 'remote')).roomId);
+    const remote = house.remoteRoom(new RoomBuilder('10', PEER, 'remote')).roomId;
+    await house.peek(remote);
+    await house.previewing.begin(ALICE, remote);
     await house.clock.advance(90_000);
     expect(await health()).toEqual({
       status: 'ok',
@@ -69,7 +71,7 @@ describe('health', () => {
       homeserver: { reachable: true, version: 'Test 1', peeking: true, reader: true },
       store: { kind: 'sqlite', up: true },
       feeds: { resident: expect.any(Number), remote: 1, troubled: [] },
-      peeks: { device: 2, inbound: 0, outbound: 1 },
+      peeks: { device: 2, previews: 1, inbound: 0, outbound: 1 },
       remote_rooms: [
         {
           room: '!remote:there.test',
@@ -149,7 +151,7 @@ describe('health', () => {
     expect(answer).toMatchObject({
       status: 'red',
       store: { up: false },
-      peeks: { device: null, inbound: null },
+      peeks: { device: null, previews: null, inbound: null },
     });
     expect(answer.store.problem).toContain('SQLite');
     expect((await house.metrics.exposition()).text).toContain('peek_proxy_store_up 0');

@@ -1,0 +1,58 @@
+import { placeBefore, remoteHistoryToken } from '../client-view/history-token.ts';
+import type { IgnoredUsers } from '../client-view/ignored-users.ts';
+import { toClientEvent } from '../matrix/client-event.ts';
+import type { JsonObject } from '../matrix/json.ts';
+import type { Peeker } from '../peeking/peeking.ts';
+import type { Preview, Previewing } from '../peeking/previewing.ts';
+import type { Clock } from '../platform/clock.ts';
+import { pduOf } from '../rooms/log-entries.ts';
+import type { StateAt } from '../rooms/state-at.ts';
+import { readableHead, readNewest } from '../rooms/timeline.ts';
+import type { Store } from '../store/store.ts';
+import { placeAt } from './places.ts';
+
+export interface InitialSyncDeps {
+  readonly store: Store;
+  readonly previewing: Previewing;
+  readonly stateAt: StateAt;
+  readonly ignoredUsers: IgnoredUsers;
+  readonly clock: Clock;
+}
+
+/** Writes the answer to `GET /rooms/{roomId}/initialSync` (client-server API, "Room initial sync") out of a room's log. */
+export class InitialSync {
+  readonly #deps: InitialSyncDeps;
+
+  constructor(deps: InitialSyncDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * The newest `limit` events, oldest first, and the state after them. `start` leads back in `/messages`, `end` on in
+   * `/events`, where the preview begins for a client that names no place.
+   */
+  async read({ peek, log }: Preview, who: Peeker, limit: number): Promise<JsonObject> {
+    const { store, previewing, stateAt, ignoredUsers, clock } = this.#deps;
+    const { roomId } = log;
+    const now = clock.now();
+    const ignored = await ignoredUsers.of(who);
+    const stretch = await readNewest(store, log, readableHead(log), limit);
+    const state = await stateAt.read(log, stretch.end, now);
+    const first = stretch.timeline[0];
+    await previewing.shown(peek, stretch.start, stretch.end);
+    return {
+      room_id: roomId,
+      messages: {
+        chunk: stretch.timeline
+          .map((entry) => toClientEvent(pduOf(entry), entry.eventId, { now, roomId }))
+          .filter((event) => !ignored.hides(event)),
+        start: remoteHistoryToken(first === undefined ? placeAt(stretch.end) : placeBefore(first)),
+        end: remoteHistoryToken(placeAt(stretch.end, stretch.timeline.at(-1))),
+      },
+      state: state.map((event) => ({ ...event, room_id: roomId })),
+      presence: [],
+      receipts: [],
+      account_data: [],
+    };
+  }
+}

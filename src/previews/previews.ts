@@ -1,0 +1,126 @@
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import type { Caller, Homeserver } from '../homeserver/homeserver.ts';
+import { serverNameOf } from '../matrix/ids.ts';
+import type { JsonObject } from '../matrix/json.ts';
+import { NobodyLetsUs } from '../outbound-peeks/candidates.ts';
+import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
+import type { Peeker } from '../peeking/peeking.ts';
+import type { Preview, Previewing } from '../peeking/previewing.ts';
+import type { Residency } from '../peeking/residency.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { InitialSync } from './initial-sync.ts';
+import { UnpeekableRooms } from './unpeekable-rooms.ts';
+
+/** A client waits so much longer than it would for the homeserver alone. */
+const PATIENCE_MS = 2_000;
+
+export interface PreviewsDeps {
+  readonly homeserver: Pick<Homeserver, 'whoami' | 'serverName'>;
+  readonly previewing: Previewing;
+  readonly residency: Residency;
+  readonly learned: LearnedServers;
+  readonly initialSync: InitialSync;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly rate: { readonly count: number; readonly perMs: number };
+}
+
+/**
+ * Rooms that our homeserver is not in, for clients that know no peeks: they ask for a room's initial sync, and have
+ * the homeserver's own refusal where nobody lets us peek.
+ */
+export class Previews {
+  readonly #deps: PreviewsDeps;
+  readonly #unpeekable: UnpeekableRooms;
+  readonly #limiter: RateLimiterMemory;
+
+  constructor(deps: PreviewsDeps) {
+    this.#deps = deps;
+    this.#unpeekable = new UnpeekableRooms(deps.clock);
+    this.#limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
+    deps.learned.onNew((roomId) => this.#unpeekable.delete(roomId));
+  }
+
+  /**
+   * Whether a preview can be tried: `open`, before the homeserver is asked; `unopened`, when it has refused; `no`,
+   * the room is the homeserver's to answer for. Rejects with `StoreDownError`.
+   */
+  async prospect(roomId: string): Promise<'open' | 'unopened' | 'no'> {
+    const { previewing, learned, homeserver, metrics } = this.#deps;
+    const isOpen = previewing.isOpen(roomId);
+    if (this.#unpeekable.has(roomId)) {
+      if (isOpen && (await previewing.hasLog(roomId))) return 'open';
+      metrics.previews.inc({ outcome: 'remembered' });
+      return 'no';
+    }
+    if (isOpen) return 'open';
+    const domain = serverNameOf(roomId);
+    const isNamed = domain !== null && domain !== homeserver.serverName;
+    return isNamed || learned.of(roomId).length > 0 ? 'unopened' : 'no';
+  }
+
+  /**
+   * The room's initial sync, or null where the homeserver's own answer is to stand. Never rejects, and takes two
+   * seconds at most: what takes longer goes on, so that a client that asks again later finds the room open.
+   */
+  async show(caller: Caller, roomId: string, limit: number): Promise<JsonObject | null> {
+    const { initialSync, metrics } = this.#deps;
+    const [outcome, shown] = await this.#inTime(roomId, async () => {
+      const opened = await this.#open(caller, roomId);
+      return opened && initialSync.read(opened.preview, opened.who, limit);
+    });
+    metrics.previews.inc({ outcome });
+    return shown;
+  }
+
+  /** Goes on with a preview that was let go since its client was silent. Says whether it could, in the same time. */
+  async resume(caller: Caller, roomId: string): Promise<boolean> {
+    const [, opened] = await this.#inTime(roomId, () => this.#open(caller, roomId));
+    return opened !== null;
+  }
+
+  async #inTime<T>(
+    roomId: string,
+    work: () => Promise<T | null>,
+  ): Promise<['shown', T] | ['refused' | 'slow', null]> {
+    const { clock, logger } = this.#deps;
+    const done = new AbortController();
+    const tooLate = clock.sleep(PATIENCE_MS, done.signal).then(() => 'slow' as const);
+    const worked = work().catch((error: unknown) => {
+      if (error instanceof NobodyLetsUs) this.#unpeekable.add(roomId);
+      logger.info({ room: roomId, reason: String(error) }, 'a room could not be previewed');
+      return null;
+    });
+    const result = await Promise.race([worked.then((value) => ({ value })), tooLate]);
+    done.abort();
+    if (result === 'slow') {
+      this.#unpeekable.add(roomId);
+      return ['slow', null];
+    }
+    return result.value === null ? ['refused', null] : ['shown', result.value];
+  }
+
+  /** Null where the room is the homeserver's to show, or the user tries too often. */
+  async #open(caller: Caller, roomId: string): Promise<{ preview: Preview; who: Peeker } | null> {
+    const { homeserver, residency, previewing } = this.#deps;
+    const who = { ...(await homeserver.whoami(caller)), caller };
+    if (!(await residency.isAbsent(roomId))) return null;
+    if (!previewing.isOpen(roomId) && !(await this.#spend(who.userId))) return null;
+    const preview = await previewing.begin(who, roomId);
+    this.#unpeekable.delete(roomId);
+    return { preview, who };
+  }
+
+  async #spend(userId: string): Promise<boolean> {
+    try {
+      await this.#limiter.consume(userId);
+      return true;
+    } catch (error) {
+      if (error instanceof RateLimiterRes) return false;
+      throw error;
+    }
+  }
+}

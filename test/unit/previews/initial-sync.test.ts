@@ -1,0 +1,237 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { JsonObject } from '../../../src/matrix/json.ts';
+import { ALICE, PEER } from '../../support/peeking-house.ts';
+import { BOB, messagesOf, PreviewHouse, REFUSED, said } from '../../support/preview-house.ts';
+import { RoomBuilder } from '../../support/room-builder.ts';
+
+let preview: PreviewHouse;
+beforeEach(async () => {
+  preview = await PreviewHouse.open();
+});
+
+const puts = () => preview.house.remote.sent('PUT').length;
+
+/** Resolves when the homeserver has been asked so many times. */
+async function untilAsked(times: number): Promise<void> {
+  while (preview.asked.length < times) await preview.house.clock.advance(0);
+}
+
+describe('the initial sync of a room that the homeserver is not in', () => {
+  test('shows the newest events, oldest first, the current state, and where to go on', async () => {
+    const room = preview.remote(new RoomBuilder());
+    room.state('m.room.name', '', { name: 'The lobby' });
+    room.messages(25);
+    const answer = await preview.initialSync(room, 'limit=20');
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('access-control-allow-origin')).toBe('*');
+    expect(answer.body).toMatchObject({ room_id: room.roomId, presence: [], receipts: [] });
+    expect(answer.body).not.toHaveProperty('membership');
+    const { chunk, start, end } = messagesOf(answer);
+    expect(said(chunk)).toEqual(Array.from({ length: 20 }, (_, i) => `message ${i + 5}`));
+    expect([start, end]).toEqual([expect.stringMatching(/^PEEK-/), expect.stringMatching(/^PEEK-/)]);
+    const state = answer.body.state as JsonObject[];
+    expect(state.map(({ event_id }) => event_id).toSorted()).toEqual(
+      room.currentState.map(({ eventId }) => eventId).toSorted(),
+    );
+    for (const event of [...chunk, ...state]) {
+      expect(event).toMatchObject({ room_id: room.roomId, event_id: expect.stringMatching(/^\$/) });
+    }
+  });
+
+  test('shows nothing that was said before the room was world-readable', async () => {
+    const room = new RoomBuilder();
+    room.state('m.room.history_visibility', '', { history_visibility: 'shared' });
+    room.message('in private');
+    room.state('m.room.history_visibility', '', { history_visibility: 'world_readable' });
+    room.message('in public');
+    const answer = await preview.initialSync(preview.remote(room));
+    expect(said(messagesOf(answer).chunk)).toEqual(['history_visibility=world_readable', 'in public']);
+    expect(answer.text).not.toContain('in private');
+  });
+
+  test('of a room that is peeked already does not wait for the homeserver', async () => {
+    const room = preview.remote(new RoomBuilder());
+    await preview.house.peek(room.roomId);
+    preview.script = () => {};
+    expect((await preview.initialSync(room)).status).toBe(200);
+    expect(preview.asked).toEqual([]);
+    expect(puts()).toBe(1);
+  });
+
+  test('is told to all who ask at the same time, of one peek', async () => {
+    const room = preview.remote(new RoomBuilder());
+    const answers = await Promise.all(
+      ['alice', 'bob', 'tablet', 'alice'].map((token) => preview.initialSync(room, 'limit=5', token)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect(puts()).toBe(1);
+    expect(preview.house.previewing.count).toBe(3);
+  });
+
+  test('does not show what ignored users say', async () => {
+    const room = new RoomBuilder();
+    room.member('@troll:there.test', 'join');
+    room.message('noise', '@troll:there.test');
+    room.message('signal');
+    preview.house.homeserver.accountDataOf.set(`${ALICE.userId} m.ignored_user_list`, {
+      ignored_users: { '@troll:there.test': {} },
+    });
+    const { chunk } = messagesOf(await preview.initialSync(preview.remote(room)));
+    expect(said(chunk)).toContain('signal');
+    expect(said(chunk)).not.toContain('noise');
+  });
+});
+
+describe('the homeserver’s own answer goes out as it came', () => {
+  const expectRefused = async (room: RoomBuilder, query?: string, token?: string) => {
+    const answer = await preview.initialSync(room, query, token);
+    expect([answer.status, answer.text, answer.headers.get('x-homeserver')]).toEqual([403, REFUSED, 'own']);
+  };
+
+  test('where it has the room', async () => {
+    const room = preview.house.resident(new RoomBuilder('10', 'here.test'));
+    preview.house.learned.learn(room.roomId, [PEER]);
+    preview.script = (_req, res) => res.end('{"room_id": "by the homeserver"}');
+    expect((await preview.initialSync(room)).text).toBe('{"room_id": "by the homeserver"}');
+    preview.script = (_req, res) => res.writeHead(403, { 'x-homeserver': 'own' }).end(REFUSED);
+    await expectRefused(room);
+    expect(puts()).toBe(0);
+  });
+
+  test('where no server is known that has the room', async () => {
+    await expectRefused(new RoomBuilder('12'));
+    await expectRefused(new RoomBuilder('10', 'here.test', 'gone'));
+    expect(preview.house.remote.calls).toEqual([]);
+  });
+
+  test('where nobody lets us peek; who asks again is answered at once, until it is worth a try', async () => {
+    const room = new RoomBuilder();
+    preview.house.remote.refuse(PEER, 'PUT', '/peek/', 403, 'M_FORBIDDEN');
+    await expectRefused(room);
+    expect(puts()).toBe(1);
+    await expectRefused(room, 'limit=20', 'bob');
+    expect(puts()).toBe(1);
+    await preview.house.clock.advance(2 * 60_000);
+    await expectRefused(room);
+    expect(puts()).toBe(2);
+    preview.house.learned.learn(room.roomId, ['other.test']);
+    preview.house.remoteRoom(room, 'other.test');
+    expect((await preview.initialSync(room)).status).toBe(200);
+  });
+
+  test('two seconds later at most, when a server is slow; the room is there when it has answered', async () => {
+    const { clock, remote } = preview.house;
+    const room = preview.remote(new RoomBuilder());
+    const theirs = Promise.withResolvers<JsonObject>();
+    remote.on(PEER, 'PUT', '/peek/', () => theirs.promise);
+    const first = preview.initialSync(room);
+    await untilAsked(1);
+    while (puts() === 0) await clock.advance(0);
+    let answered = false;
+    void first.then(() => {
+      answered = true;
+    });
+    await clock.advance(1_999);
+    expect(answered).toBe(false);
+    await clock.advance(1);
+    expect([(await first).status, (await first).text]).toEqual([403, REFUSED]);
+    // Again, without a moment's wait.
+    await expectRefused(room);
+    theirs.resolve(room.peekAnswer());
+    while (preview.house.previewing.count === 0) await clock.advance(0);
+    preview.script = () => {};
+    expect((await preview.initialSync(room)).status).toBe(200);
+    expect(puts()).toBe(1);
+  });
+
+  test('to somebody whom the room has banned, and to nobody else', async () => {
+    const room = new RoomBuilder();
+    room.state('m.room.member', ALICE.userId, { membership: 'ban' });
+    preview.remote(room);
+    await expectRefused(room);
+    expect((await preview.initialSync(room, 'limit=5', 'bob')).status).toBe(200);
+    await expectRefused(room);
+    expect(preview.house.previewing.count).toBe(1);
+  });
+
+  test.each(['limit=many', 'limit=-1', 'limit=1.5'])('where the request is malformed: %s', async (query) => {
+    const room = preview.remote(new RoomBuilder());
+    await preview.house.peek(room.roomId);
+    await expectRefused(room, query);
+  });
+
+  test('when the user tries too often', async () => {
+    preview = await PreviewHouse.open({ rate: { count: 2, perMs: 60_000 } });
+    const rooms = ['one', 'two', 'three'].map((name) => preview.remote(new RoomBuilder('10', PEER, name)));
+    const statuses: number[] = [];
+    for (const room of rooms) statuses.push((await preview.initialSync(room)).status);
+    expect(statuses).toEqual([200, 200, 403]);
+    expect(puts()).toBe(2);
+    // Rooms that are open cost nobody anything.
+    expect((await preview.initialSync(rooms[0] as RoomBuilder)).status).toBe(200);
+  });
+
+  test('when the store is down', async () => {
+    const room = preview.remote(new RoomBuilder());
+    await preview.initialSync(room);
+    await preview.house.store.close();
+    await expectRefused(room);
+    expect((await preview.events(room)).text).toBe(REFUSED);
+  });
+
+  test('and a homeserver that cannot be reached is 502', async () => {
+    preview.script = (_req, res) => void res.destroy();
+    expect((await preview.initialSync(new RoomBuilder())).status).toBe(502);
+  });
+});
+
+describe('previews', () => {
+  test('of one user are twenty at most; the one that was read the longest ago makes room', async () => {
+    const { house } = preview;
+    const rooms = Array.from({ length: 21 }, (_, i) =>
+      preview.remote(new RoomBuilder('10', PEER, `room${i}`)),
+    );
+    for (const room of rooms) {
+      await preview.initialSync(room, 'limit=1', rooms.indexOf(room) % 2 === 0 ? 'alice' : 'tablet');
+      await house.clock.advance(10);
+    }
+    await house.settle();
+    expect(house.previewing.count).toBe(20);
+    expect(house.previewing.mayRead(ALICE, rooms[0]?.roomId ?? '')).toBe(false);
+    expect(house.previewing.mayRead(ALICE, rooms[2]?.roomId ?? '')).toBe(true);
+    expect(house.previewing.mayRead(BOB, rooms[2]?.roomId ?? '')).toBe(false);
+    expect(house.remote.sent('DELETE')).toHaveLength(1);
+    expect((await preview.initialSync(rooms[20] as RoomBuilder, 'limit=1', 'bob')).status).toBe(200);
+  });
+
+  test('end some minutes after the client was heard last, without a trace', async () => {
+    const { house } = preview;
+    const room = preview.remote(new RoomBuilder());
+    await preview.initialSync(room);
+    await house.clock.advance(4 * 60_000);
+    await house.sweeps.run();
+    expect(house.remote.sent('DELETE')).toEqual([]);
+    await house.clock.advance(60_000);
+    await house.sweeps.run();
+    await house.settle();
+    expect(house.remote.sent('DELETE')).toHaveLength(1);
+    expect(house.previewing.count).toBe(0);
+    expect(await house.store.size()).toBe(0);
+  });
+
+  test('are nothing to /sync', async () => {
+    const { house } = preview;
+    const room = preview.remote(new RoomBuilder());
+    await preview.initialSync(room);
+    expect(house.devicePeeks.anyPeeks).toBe(false);
+    expect(house.devicePeeks.mayPeek(ALICE)).toBe(false);
+    expect(await house.devicePeeks.of(ALICE)).toEqual([]);
+    // A peek of the same device is another matter, and outlives the preview.
+    await house.peek(room.roomId);
+    await house.clock.advance(10 * 60_000);
+    await house.sweeps.run();
+    expect(await house.devicePeeks.of(ALICE)).toHaveLength(1);
+    expect(house.previewing.count).toBe(0);
+    expect(house.remote.sent('DELETE')).toEqual([]);
+  });
+});
