@@ -1,6 +1,7 @@
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
 import { Peekers } from '../client-api/peekers.ts';
+import { PeekersReceipts } from '../client-api/peekers-receipts.ts';
 import { PreviewRoutes } from '../client-api/preview-routes.ts';
 import { ReadLimits } from '../client-api/read-limits.ts';
 import { ResidentReads } from '../client-api/resident-reads.ts';
@@ -145,6 +146,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     peekers,
     peekedReads,
     residentReads,
+    peekersReceipts: new PeekersReceipts({ forwarder, homeserver, outbound, residency, peekers }),
     held,
     ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),

@@ -251,6 +251,7 @@ export function createContext(
     ignoredUsers: clients.ignoredUsers,
     peekedReads: clients.peekedReads,
     residentReads: clients.residentReads,
+    peekersReceipts: clients.peekersReceipts,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,

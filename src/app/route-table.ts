@@ -3,6 +3,7 @@ import express, { type Express } from 'express';
 import { withPeekedServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
+import type { PeekersReceipts } from '../client-api/peekers-receipts.ts';
 import type { PreviewRoutes } from '../client-api/preview-routes.ts';
 import type { ResidentReads } from '../client-api/resident-reads.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
@@ -37,6 +38,7 @@ export interface RouteTableDeps {
   readonly ignoredUsers: IgnoredUsers;
   readonly peekedReads: PeekedReads;
   readonly residentReads: ResidentReads;
+  readonly peekersReceipts: PeekersReceipts;
   readonly peekingSwitch: PeekingSwitch;
   /** Looks whether peeking can come on, when it is off. */
   readonly lookAgain: () => Promise<void>;
@@ -64,6 +66,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     [forPeeks(log), deps.federationRouter],
     (req, res) => void forwarder.forward(req, res),
   );
+  const takers = [deps.peekedReads, deps.residentReads, deps.peekersReceipts];
   // What the homeserver acknowledges in our place is lost to those who peek: it may have come up just now.
   const takeTransaction = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     if (!peekingSwitch.on && !peekingSwitch.ending) await deps.lookAgain();
@@ -99,9 +102,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
       req.url = joins ? withPeekedServers(url, deps.outbound) : withHomeserverTokens(url);
       passThrough.handle(req, res);
     };
-    const ofResident = () => void (deps.residentReads.take(req, res, pass) || pass());
-    if (!peekingSwitch.on) pass();
-    else if (!deps.peekedReads.take(req, res, ofResident)) ofResident();
+    offer(peekingSwitch.on ? takers : [], req, res, pass);
   };
 }
 
@@ -116,6 +117,23 @@ function ownApp(
   app.use(...handlers);
   app.use((req, res) => otherwise(req, res));
   return app;
+}
+
+/** Answers a request, or calls `pass`; false, at once, when the request is none of its own. */
+interface Taker {
+  take(req: IncomingMessage, res: ServerResponse, pass: () => void): boolean;
+}
+
+/** To one after the other: the first that keeps the request answers it. */
+function offer(
+  [first, ...others]: readonly Taker[],
+  req: IncomingMessage,
+  res: ServerResponse,
+  pass: () => void,
+): void {
+  const on = () => offer(others, req, res, pass);
+  if (first === undefined) pass();
+  else if (!first.take(req, res, on)) on();
 }
 
 /** Reads pass by in great numbers, and nearly all of them are the homeserver's. */

@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 import { PeekedReads } from '../../src/client-api/peeked-reads.ts';
 import { Peekers, type RoomViewers } from '../../src/client-api/peekers.ts';
+import { PeekersReceipts } from '../../src/client-api/peekers-receipts.ts';
 import { ReadLimits } from '../../src/client-api/read-limits.ts';
+import type { RawForwarder } from '../../src/forward/raw-forwarder.ts';
 import { TrustedProxies } from '../../src/forward/trusted-proxies.ts';
 import type { AnswerRead } from '../../src/room-reads/room-read.ts';
 import { ALICE, type HouseOptions, PeekingHouse } from './peeking-house.ts';
@@ -26,10 +28,11 @@ export interface ReadHouseOptions extends HouseOptions {
   readonly limits?: Pick<ReadLimits, 'spend'>;
 }
 
-/** Reads of peeked rooms over real sockets; what is not answered is answered 403 as by the homeserver. */
+/** Reads of peeked rooms, and receipts, over real sockets; what is not answered is answered 403 as by the homeserver. */
 export class ReadHouse {
   readonly house: PeekingHouse;
   readonly reads: PeekedReads;
+  readonly receipts: PeekersReceipts;
   readonly peekers: Peekers;
   /** The targets that were passed on to the homeserver. */
   readonly passed: string[] = [];
@@ -49,7 +52,7 @@ export class ReadHouse {
         res.writeHead(403, { 'content-type': 'application/json' });
         res.end(JSON.stringify(PASSED));
       };
-      if (!read.reads.take(req, res, pass)) pass();
+      if (!read.reads.take(req, res, pass) && !read.receipts.take(req, res, pass)) pass();
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -69,6 +72,15 @@ export class ReadHouse {
     this.house = house;
     this.peekers = new Peekers({ ...house, trusted: new TrustedProxies(), viewers });
     const { peekers } = this;
+    // What has been read of a body is forwarded with it.
+    const forward: RawForwarder['forward'] = (req, res, { body, begun } = {}) => {
+      this.passed.push(`${req.method} ${req.url} ${Buffer.from(body ?? begun ?? []).toString()}`);
+      req.resume();
+      res.writeHead(400);
+      res.end(JSON.stringify(PASSED));
+      return Promise.resolve({ kind: 'answered', status: 400 });
+    };
+    this.receipts = new PeekersReceipts({ ...house, peekers, forwarder: { forward } });
     this.reads = new PeekedReads({ ...house, peekers, answers, limits });
   }
 
