@@ -10,6 +10,8 @@ import type { DevicePeek } from '../store/store.ts';
 
 /** Who else may be reading a room by us than a device that peeks into it: somebody to whom it is previewed. */
 export interface RoomViewers {
+  /** Whether anybody is shown any room. */
+  readonly anyone: boolean;
   /** Whether the user is shown this room just now. From memory: it is asked for many requests. */
   mayRead(who: Identity, roomId: string): boolean;
 }
@@ -39,7 +41,7 @@ export class Peekers {
   /** False: the caller is known, and peeks into nothing. Costs nothing; true says only that it has to be looked up. */
   mayBeOne(req: IncomingMessage, roomId: string): boolean {
     const { homeserver, devicePeeks, viewers } = this.#deps;
-    if (!devicePeeks.anyPeeks && viewers.length === 0) return false;
+    if (!devicePeeks.anyPeeks && !viewers.some(({ anyone }) => anyone)) return false;
     const known = homeserver.remembered(callerOf(req, null));
     if (known === null) return true;
     return devicePeeks.mayPeek(deviceOf(known)) || viewers.some((one) => one.mayRead(known, roomId));

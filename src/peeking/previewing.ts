@@ -60,6 +60,11 @@ export class Previewing {
     return this.#live.count;
   }
 
+  /** Whether anything is previewed at all. */
+  get anyone(): boolean {
+    return this.#live.count > 0;
+  }
+
   /** Whether the user's device is shown this room just now. */
   mayRead(who: Identity, roomId: string): boolean {
     return this.#live.has(previewDevice(deviceOf(who)), roomId);

@@ -93,7 +93,12 @@ export class ReadHouse {
 
   /** `path` is what follows `/_matrix/client/v3/rooms/{roomId}/`. */
   get(room: RoomBuilder, path: string, token = 'alice'): Promise<ReadAnswer> {
-    return this.request('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(room.roomId)}/${path}`, token);
+    return this.request('GET', pathIn(room, path), token);
+  }
+
+  /** The whole URL, for who sends a request otherwise. */
+  target(room: RoomBuilder, path: string): string {
+    return `${this.#origin}${pathIn(room, path)}`;
   }
 
   async request(method: string, target: string, token = 'alice', body?: string): Promise<ReadAnswer> {
@@ -105,6 +110,10 @@ export class ReadHouse {
     const text = await response.text();
     return { status: response.status, headers: response.headers, text, body: parsed(text) };
   }
+}
+
+function pathIn(room: RoomBuilder, path: string): string {
+  return `/_matrix/client/v3/rooms/${encodeURIComponent(room.roomId)}/${path}`;
 }
 
 function parsed(text: string): unknown {

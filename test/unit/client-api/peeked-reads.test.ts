@@ -28,7 +28,14 @@ beforeEach(async () => {
     reads.push(read);
     return answer(read);
   };
-  const viewers = [{ mayRead: (who: { userId: string }) => previewed.has(who.userId) }];
+  const viewers = [
+    {
+      get anyone() {
+        return previewed.size > 0;
+      },
+      mayRead: (who: { userId: string }) => previewed.has(who.userId),
+    },
+  ];
   house = await ReadHouse.open(() => new Map([['state', handler]]), { viewers });
   house.house.homeserver.identities.set('Bearer bob', BOB).set('Bearer tablet', TABLET);
 });
