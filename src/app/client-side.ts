@@ -69,7 +69,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
   const ignoredUsers = new IgnoredUsers(homeserver, clock);
   const held = new HeldSyncs();
   const polls = new UpstreamPolls(clock);
-  const stateAt = new StateAt(store, homeserver);
+  const stateAt = new StateAt(store, homeserver, clock);
   const rooms = new RoomSections(store, homeserver, stateAt, clock);
   const race = new SyncRace({
     store,
@@ -113,7 +113,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     outbound,
     residency,
     peekers,
-    answers: createRoomAnswers(deps),
+    answers: createRoomAnswers({ ...deps, stateAt }),
     limits,
     logger,
   });

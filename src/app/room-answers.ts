@@ -6,12 +6,13 @@ import type { AnswerRead } from '../room-reads/room-read.ts';
 import { StateReads } from '../room-reads/state-reads.ts';
 import { WholeState } from '../room-reads/whole-state.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
-import { StateAt } from '../rooms/state-at.ts';
+import type { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
 
 export interface RoomAnswersDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
+  readonly stateAt: StateAt;
   readonly wakes: RoomWakes;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -24,9 +25,7 @@ export interface RoomAnswersDeps {
  * the log is open, and that the homeserver is not in the room.
  */
 export function createRoomAnswers(deps: RoomAnswersDeps): ReadonlyMap<string, AnswerRead> {
-  const { store, homeserver } = deps;
-  const stateAt = new StateAt(store, homeserver);
-  const state = new StateReads({ ...deps, stateAt, whole: new WholeState(deps), places: new ReadPlaces() });
+  const state = new StateReads({ ...deps, whole: new WholeState(deps), places: new ReadPlaces() });
   return new Map<string, AnswerRead>([
     ['state', state.state],
     ['members', state.members],

@@ -5,7 +5,7 @@ import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import { isMark, pduOf } from '../rooms/log-entries.ts';
-import type { StateAt } from '../rooms/state-at.ts';
+import type { StateAt, Wanted } from '../rooms/state-at.ts';
 import type { Stretch } from '../rooms/timeline.ts';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
 import type { SectionContent } from './section.ts';
@@ -42,7 +42,12 @@ export class RoomSections {
     const timeline = stretch.timeline.map(show);
     const [state, prevBatch] = await Promise.all([
       options.whole
-        ? this.#stateAt.read(log, options.after ? stretch.end : stretch.start, now)
+        ? this.#stateAt.read(
+            log,
+            options.after ? stretch.end : stretch.start,
+            now,
+            wantedState(stretch, options),
+          )
         : this.#changed(log, stretch, options, show),
       this.#prevBatch(log, stretch, options.homeserverToken),
     ]);
@@ -115,4 +120,11 @@ export class RoomSections {
     if (last?.position === start && !isMark(last)) return remoteHistoryToken(placeAfter(last));
     return remoteHistoryToken({ kind: 'log', position: start, beside: null });
   }
+}
+
+/** With members loaded lazily: of all that a large room has, only those who speak in the timeline. */
+function wantedState(stretch: Stretch, { lazyMembers }: RoomSectionOptions): Wanted {
+  if (!lazyMembers) return () => true;
+  const senders = new Set(stretch.timeline.map((entry) => pduOf(entry).sender));
+  return (type, stateKey) => type !== 'm.room.member' || senders.has(stateKey);
 }

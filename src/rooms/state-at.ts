@@ -1,9 +1,14 @@
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
-import { takeTurns } from '../platform/turns.ts';
+import type { Clock } from '../platform/clock.ts';
+import { eachInTurns } from '../platform/turns.ts';
 import type { LogEntry, RoomLog, Store, StoredEvent } from '../store/store.ts';
 import { pduOf, stateSlot } from './log-entries.ts';
+import { PresentStates, type StateChange } from './present-state.ts';
+
+/** Which state is wanted; all of it unless told. */
+export type Wanted = (type: string, stateKey: string) => boolean;
 
 /** A slot of the room's state that changed after the asked position, and what it held there. */
 interface Undone {
@@ -19,57 +24,58 @@ interface Undone {
 export class StateAt {
   readonly #store: Store;
   readonly #homeserver: Homeserver;
+  readonly #present: PresentStates;
 
-  constructor(store: Store, homeserver: Homeserver) {
+  constructor(store: Store, homeserver: Homeserver, clock: Clock) {
     this.#store = store;
     this.#homeserver = homeserver;
+    this.#present = new PresentStates(store, homeserver, clock);
   }
 
   /** State events in client format, without `room_id`. Rejects with `NotReadable`, `HomeserverDown`, `StoreDownError`. */
-  async read(log: RoomLog, position: number, now: number): Promise<JsonObject[]> {
-    const present =
-      log.feed === 'resident' ? await this.#residentState(log, now) : await this.#replicaState(log, now);
-    const later = await readAll(this.#store, log.roomId, position);
-    const undone = firstChanges([...later, ...present.notYetLogged]);
-    for (const [slot, change] of undone) {
-      present.state.delete(slot);
-      if (change.before === null) continue;
-      const event = await this.#earlier(log, change.before, now);
-      if (event !== null) present.state.set(slot, event);
+  async read(
+    log: RoomLog,
+    position: number,
+    now: number,
+    wanted: Wanted = () => true,
+  ): Promise<JsonObject[]> {
+    const { state, changes } =
+      log.feed === 'resident'
+        ? await this.#residentState(log, position, now, wanted)
+        : await this.#replicaState(log, position, now, wanted);
+    for (const [slot, { type, stateKey, before }] of firstChanges(changes)) {
+      state.delete(slot);
+      if (before === null || !wanted(type, stateKey)) continue;
+      const event = await this.#earlier(log, before, now);
+      if (event !== null) state.set(slot, event);
     }
-    return [...present.state.values()];
+    return [...state.values()];
   }
 
-  async #residentState(log: RoomLog, now: number) {
-    const events = await this.#homeserver.currentState(log.roomId);
-    const state = new Map<string, JsonObject>();
-    for (const event of events) {
-      state.set(stateSlot(String(event.type), String(event.state_key)), plainClientEvent(event, now));
+  async #residentState(log: RoomLog, position: number, now: number, wanted: Wanted) {
+    let present = await this.#present.of(log, position);
+    // Only now: what is logged meanwhile must not be missed here.
+    let later = await readAll(this.#store, log.roomId, position);
+    if (later.some((entry) => entry.type === 'm.room.redaction' && entry.position > present.head)) {
+      this.#present.forget(log.roomId);
+      present = await this.#present.of(log, position);
+      later = await readAll(this.#store, log.roomId, position);
     }
-    // What the homeserver already counts as current but the feed has not brought yet must be undone too.
-    const token = (await this.#store.logs.get(log.roomId))?.feedToken ?? log.feedToken;
-    const lag = await this.#homeserver.follow(log.roomId, token, {
-      timeoutMs: 0,
-      signal: AbortSignal.timeout(10_000),
+    const state = new Map<string, JsonObject>();
+    await eachInTurns(present.events, ([slot, event]) => {
+      if (wanted(String(event.type), String(event.state_key))) state.set(slot, plainClientEvent(event, now));
     });
-    const notYetLogged = lag.events.map((event) => ({
-      type: event.pdu.type,
-      stateKey: typeof event.pdu.state_key === 'string' ? event.pdu.state_key : null,
-      replaces: event.replaces,
-      applied: true,
-    }));
-    return { state, notYetLogged };
+    return { state, changes: [...later, ...present.notYetLogged] };
   }
 
-  async #replicaState(log: RoomLog, now: number) {
+  async #replicaState(log: RoomLog, position: number, now: number, wanted: Wanted) {
     const state = new Map<string, JsonObject>();
-    const turn = takeTurns();
-    for (const stored of await this.#store.replicas.state(log.roomId)) {
-      await turn();
+    await eachInTurns(await this.#store.replicas.state(log.roomId), (stored) => {
+      if (!wanted(stored.type, stored.stateKey ?? '')) return;
       const slot = stateSlot(stored.type, stored.stateKey ?? '');
       state.set(slot, toClientEvent(pduOf(stored), stored.eventId, { now }));
-    }
-    return { state, notYetLogged: [] as never[] };
+    });
+    return { state, changes: await readAll(this.#store, log.roomId, position) };
   }
 
   /** A state event that has been replaced since: shown only where a non-member may still see it. */
@@ -95,9 +101,7 @@ export class StateAt {
   }
 }
 
-function firstChanges(
-  events: readonly Pick<LogEntry, 'type' | 'stateKey' | 'replaces' | 'applied'>[],
-): Map<string, Undone> {
+function firstChanges(events: readonly StateChange[]): Map<string, Undone> {
   const changes = new Map<string, Undone>();
   for (const event of events) {
     if (event.stateKey === null || !event.applied) continue;

@@ -21,7 +21,7 @@ const DEVICE = { userId: '@who:bench.test', deviceId: 'PHONE' };
 
 const side = await createPeekingSide(':memory:');
 const { store, clock, homeserver, logger, feed, devicePeeks } = side;
-const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver, clock), clock);
 const sections = new DeviceSectionReader(store, rooms, logger);
 const filter = parseFilter({ room: { state: { lazy_load_members: true } } });
 const room = bigRoom(PEER, 20);

@@ -25,7 +25,7 @@ export interface Peeked {
 /** The peeking side: everything between a client's `POST /peek` and the peeked server. */
 const side = await createPeekingSide();
 const { store, homeserver, clock, logger, feed, outbound, devicePeeks } = side;
-const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver, clock), clock);
 const sections = new DeviceSectionReader(store, rooms, logger);
 
 async function peek(roomId: string, server: string): Promise<Peeked> {

@@ -22,5 +22,6 @@ const config = loadConfig({
 });
 const logger = createLogger('silent');
 const store = await openStore({ redisUrl: null, dataDir: ':memory:', clock: systemClock, logger });
-const { handle } = createContext(config, { store, clock: systemClock, random: systemRandom, logger });
-serve(createListener(handle));
+const context = createContext(config, { store, clock: systemClock, random: systemRandom, logger });
+context.peekingSwitch.turnOn();
+serve(createListener(context.handle));

@@ -2,8 +2,8 @@ import { createServer } from 'node:http';
 import { serve } from './serve.ts';
 
 /**
- * A homeserver with rooms of 28 000 state events, as much of it as is asked when a server peeks one of them. Every
- * room ID names one; its newest event is `$latest` of that room. The bytes are made once, at the start.
+ * A homeserver with rooms of 28 000 state events, as much of it as is asked when a server or a device peeks one of
+ * them. Every room ID names one; its newest event is `$latest` of that room. The bytes are made once, at the start.
  */
 const MEMBERS = 27_900;
 const OTHERS = 100;
@@ -49,9 +49,24 @@ const state = Buffer.from(
 );
 const latest = event(500_000, 'm.room.message', null, { body: 'newest', msgtype: 'm.text' });
 const single = Buffer.from(`{"pdus":[${latest}]}`);
+/** The same as clients get it. */
+const shown = (json: string) => {
+  const { auth_events, prev_events, hashes, signatures, depth, ...rest } = JSON.parse(json);
+  return JSON.stringify({ ...rest, event_id: hash(depth, '$') });
+};
+const clientState = Buffer.from(
+  `[${[create, visibility, local, ...others, ...members].map(shown).join(',')}]`,
+);
+const around = `{"event":${shown(latest)},"events_before":[],"events_after":[],"start":"s1","end":"s2"}`;
+const stranger = Buffer.from('{"errcode":"M_NOT_FOUND","error":"Event not found."}');
 
 const answers: readonly (readonly [RegExp, Buffer])[] = [
   [/\/account\/whoami/, Buffer.from('{"user_id":"@reader:bench.test"}')],
+  [/\/joined_rooms/, Buffer.from('{"joined_rooms":[]}')],
+  [/\/sync\?/, Buffer.from('{"next_batch":"s44_17_4_3_2_1_1_3_0_1_1_1_1_1"}')],
+  [/\/events\?/, Buffer.from('{"chunk":[],"start":"s1","end":"s1"}')],
+  [/\/context\//, Buffer.from(around)],
+  [/\/client\/v3\/rooms\/[^/]+\/state$/, clientState],
   [/\/state\/m\.room\.history_visibility\//, Buffer.from(visibility)],
   [/\/state\/m\.room\.create\//, Buffer.from(create)],
   [/\/members\?/, Buffer.from(`{"chunk":[${local}]}`)],
@@ -64,8 +79,14 @@ const answers: readonly (readonly [RegExp, Buffer])[] = [
 
 serve(
   createServer((req, res) => {
-    const body = answers.find(([path]) => path.test(req.url ?? ''))?.[1];
-    if (body === undefined) return res.writeHead(404).end('{"errcode":"M_NOT_FOUND"}');
+    const url = req.url ?? '';
+    // A poll that waits is not answered: nothing happens in these rooms.
+    if (/\/events\?.*timeout=[1-9]/.test(url)) return undefined;
+    if (url.includes('/account/whoami') && req.headers.authorization !== 'Bearer reader') {
+      return res.end(`{"user_id":"@who:bench.test","device_id":"${req.headers.authorization?.slice(7)}"}`);
+    }
+    const body = answers.find(([path]) => path.test(url))?.[1];
+    if (body === undefined) return res.writeHead(404).end(stranger);
     return res.writeHead(200, { 'Content-Length': body.length }).end(body);
   }),
 );

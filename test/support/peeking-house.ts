@@ -92,6 +92,7 @@ export class PeekingHouse {
   readonly roomChanges: RoomChanges;
   readonly residency: Residency;
   readonly sweeps: Sweeps;
+  readonly stateAt: StateAt;
   readonly sections: DeviceSectionReader;
   readonly filters: DeviceFilters;
   readonly ignoredUsers: IgnoredUsers;
@@ -206,7 +207,8 @@ export class PeekingHouse {
       owner: 'this process',
       expireAfterMs: EXPIRE_AFTER,
     });
-    const rooms = new RoomSections(store, homeserver, new StateAt(store, homeserver), clock);
+    this.stateAt = new StateAt(store, homeserver, clock);
+    const rooms = new RoomSections(store, homeserver, this.stateAt, clock);
     this.sections = new DeviceSectionReader(store, rooms, logger);
     this.filters = new DeviceFilters(homeserver);
     this.ignoredUsers = new IgnoredUsers(homeserver, clock);

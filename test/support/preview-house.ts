@@ -72,7 +72,7 @@ export class PreviewHouse {
     onTestFinished(() => upstream.destroy());
     const trusted = new TrustedProxies();
     this.#forwarder = new RawForwarder(upstream, trusted);
-    const stateAt = new StateAt(house.store, house.homeserver);
+    const stateAt = new StateAt(house.store, house.homeserver, house.clock);
     const initialSync = new InitialSync({ ...house, stateAt });
     const previews = new Previews({ ...house, initialSync, rate });
     const roomEvents = new RoomEvents(house);

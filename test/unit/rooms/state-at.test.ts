@@ -30,7 +30,7 @@ test.each(['resident', 'remote'] as const)(
 
     const log = await house.log(room.roomId);
     expect(log.head).toBe(before + 3);
-    const stateAt = new StateAt(house.store, house.homeserver);
+    const stateAt = new StateAt(house.store, house.homeserver, house.clock);
     const read = (position: number) => stateAt.read(log, position, house.clock.now());
     const atStart = await read(before);
     expect(value(atStart, 'm.room.topic')).toEqual({ topic: 'first' });
@@ -57,7 +57,7 @@ test('what the homeserver counts as current before the feed has brought it is un
   room.state('m.room.name', '', { name: 'ahead' });
 
   const log = await house.log(room.roomId);
-  const state = await new StateAt(house.store, house.homeserver).read(log, log.head, 0);
+  const state = await new StateAt(house.store, house.homeserver, house.clock).read(log, log.head, 0);
   expect(value(state, 'm.room.topic')).toEqual({ topic: 'known' });
   expect(value(state, 'm.room.name')).toBeUndefined();
 });
@@ -71,7 +71,7 @@ test('a replaced state event that a non-member may not see is left out: never sh
   room.state('m.room.topic', '', { topic: 'open' });
   await house.settle();
   house.homeserver.invisible.add(secret.eventId);
-  const state = await new StateAt(house.store, house.homeserver).read(
+  const state = await new StateAt(house.store, house.homeserver, house.clock).read(
     await house.log(room.roomId),
     position,
     0,
@@ -91,7 +91,7 @@ test('`__proto__`, `constructor`, `toJSON`, `hasOwnProperty` as type and state_k
     names.map((name) => room.state(name, name, { topic: 'two' })),
   );
   const log = await house.log(room.roomId);
-  const stateAt = new StateAt(house.store, house.homeserver);
+  const stateAt = new StateAt(house.store, house.homeserver, house.clock);
   for (const name of names) {
     expect(value(await stateAt.read(log, position, 0), name, name)).toEqual({ topic: 'one' });
     expect(value(await stateAt.read(log, log.head, 0), name, name)).toEqual({ topic: 'two' });
@@ -122,7 +122,7 @@ test.each(['resident', 'remote'] as const)(
     if (kind === 'remote') await house.ingest(room, later);
     await house.settle();
     const log = await house.log(room.roomId);
-    const earlier = await new StateAt(house.store, house.homeserver).read(log, before, 0);
+    const earlier = await new StateAt(house.store, house.homeserver, house.clock).read(log, before, 0);
     expect(value(earlier, 'm.room.member', '@guest:there.test')).toBeUndefined();
     expect(value(earlier, 'm.room.member', '@other:there.test')).toMatchObject({ membership: 'join' });
     for (const fullState of [false, true]) {
