@@ -137,6 +137,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     clock,
     metrics,
     logger,
+    reads: limits,
     rate: config.rateLimit,
   });
   const roomEvents = new RoomEvents({ store, previewing, wakes: deps.wakes, ignoredUsers, clock });

@@ -12,6 +12,7 @@ export function statusPage(health: Health): string {
     ['Store', `${health.store.kind}, ${health.store.up ? 'up' : `down: ${health.store.problem ?? ''}`}`],
     ['Feeds', `${health.feeds.resident} resident, ${health.feeds.remote} remote`],
     ['Peeks of devices', String(health.peeks.device ?? 'unknown')],
+    ['Previews', String(health.peeks.previews ?? 'unknown')],
     ['Inbound peeks', String(health.peeks.inbound ?? 'unknown')],
     ['Outbound peeks', String(health.peeks.outbound)],
     ['Held syncs', String(health.held_syncs)],

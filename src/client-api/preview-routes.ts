@@ -113,14 +113,16 @@ export class PreviewRoutes {
     const { previews, roomEvents, homeserver, logger } = this.#deps;
     try {
       // A client without a place to go on from has just seen the initial sync: then the room is open.
-      if (poll.from === null && (await previews.prospect(roomId)) !== 'open') return null;
+      if (poll.from === null && !previews.isOpen(roomId)) return null;
       const who = { ...(await homeserver.whoami(caller)), caller };
       const answer = await roomEvents.poll(who, roomId, poll);
       if (answer !== null || poll.from === null) return answer;
-      const lapsed = (await previews.prospect(roomId)) !== 'no' && (await previews.resume(caller, roomId));
-      return lapsed ? await roomEvents.poll(who, roomId, poll) : null;
+      return (await previews.resume(caller, roomId)) ? await roomEvents.poll(who, roomId, poll) : null;
     } catch (error) {
-      logger.info({ room: roomId, reason: String(error) }, 'a preview could not be read on');
+      logger.info(
+        { room: roomId, reason: String(error) },
+        'a preview could not be read on; the homeserver answers',
+      );
       return null;
     }
   }

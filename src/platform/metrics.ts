@@ -105,9 +105,9 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     }),
     /** kind: `plain` (bytes streamed through), `peeking`. */
     syncRequests: counter('sync_requests_total', 'Requests to /sync', { kind: ['plain', 'peeking'] }),
-    /** outcome: `shown`, `refused`, `slow` (the homeserver's refusal stood), `remembered` (not tried again yet). */
+    /** outcome: `shown`, `refused`, `slow`. Rooms of which it is known that they cannot be had do not count. */
     previews: counter('previews_total', 'Initial syncs of rooms that the homeserver is not in', {
-      outcome: ['shown', 'refused', 'slow', 'remembered'],
+      outcome: ['shown', 'refused', 'slow'],
     }),
     /** outcome: `ok`, `refused`, `unreachable`, `backing_off`. */
     remoteRequests: counter('remote_requests_total', 'Signed requests to other servers', {

@@ -11,6 +11,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { InitialSync } from './initial-sync.ts';
+import { SharedRefusals } from './shared-refusals.ts';
 import { UnpeekableRooms } from './unpeekable-rooms.ts';
 
 /** A client waits so much longer than it would for the homeserver alone. */
@@ -25,6 +26,9 @@ export interface PreviewsDeps {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  /** Rejects when the user reads too much. */
+  readonly reads: { spend(userId: string): Promise<void> };
+  /** Rooms of one user that have to be opened. */
   readonly rate: { readonly count: number; readonly perMs: number };
 }
 
@@ -35,6 +39,7 @@ export interface PreviewsDeps {
 export class Previews {
   readonly #deps: PreviewsDeps;
   readonly #unpeekable: UnpeekableRooms;
+  readonly #opening = new SharedRefusals();
   readonly #limiter: RateLimiterMemory;
 
   constructor(deps: PreviewsDeps) {
@@ -46,16 +51,12 @@ export class Previews {
 
   /**
    * Whether a preview can be tried: `open`, before the homeserver is asked; `unopened`, when it has refused; `no`,
-   * the room is the homeserver's to answer for. Rejects with `StoreDownError`.
+   * the room is the homeserver's to answer for, or could not be opened a moment ago. Rejects with `StoreDownError`.
    */
   async prospect(roomId: string): Promise<'open' | 'unopened' | 'no'> {
-    const { previewing, learned, homeserver, metrics } = this.#deps;
+    const { previewing, learned, homeserver } = this.#deps;
     const isOpen = previewing.isOpen(roomId);
-    if (this.#unpeekable.has(roomId)) {
-      if (isOpen && (await previewing.hasLog(roomId))) return 'open';
-      metrics.previews.inc({ outcome: 'remembered' });
-      return 'no';
-    }
+    if (this.#unpeekable.has(roomId)) return isOpen && (await previewing.hasLog(roomId)) ? 'open' : 'no';
     if (isOpen) return 'open';
     const domain = serverNameOf(roomId);
     const isNamed = domain !== null && domain !== homeserver.serverName;
@@ -76,8 +77,17 @@ export class Previews {
     return shown;
   }
 
-  /** Goes on with a preview that was let go since its client was silent. Says whether it could, in the same time. */
+  /** Whether the room is peeked at another server already. */
+  isOpen(roomId: string): boolean {
+    return this.#deps.previewing.isOpen(roomId);
+  }
+
+  /**
+   * Goes on with a preview that was let go since its client was silent. Says whether it could, in the same time.
+   * Rejects with `StoreDownError`.
+   */
   async resume(caller: Caller, roomId: string): Promise<boolean> {
+    if ((await this.prospect(roomId)) === 'no') return false;
     const [, opened] = await this.#inTime(roomId, () => this.#open(caller, roomId));
     return opened !== null;
   }
@@ -91,7 +101,10 @@ export class Previews {
     const tooLate = clock.sleep(PATIENCE_MS, done.signal).then(() => 'slow' as const);
     const worked = work().catch((error: unknown) => {
       if (error instanceof NobodyLetsUs) this.#unpeekable.add(roomId);
-      logger.info({ room: roomId, reason: String(error) }, 'a room could not be previewed');
+      logger.info(
+        { room: roomId, reason: String(error) },
+        'a room could not be previewed; the homeserver answers',
+      );
       return null;
     });
     const result = await Promise.race([worked.then((value) => ({ value })), tooLate]);
@@ -105,11 +118,12 @@ export class Previews {
 
   /** Null where the room is the homeserver's to show, or the user tries too often. */
   async #open(caller: Caller, roomId: string): Promise<{ preview: Preview; who: Peeker } | null> {
-    const { homeserver, residency, previewing } = this.#deps;
+    const { homeserver, residency, previewing, reads } = this.#deps;
     const who = { ...(await homeserver.whoami(caller)), caller };
+    await reads.spend(who.userId);
     if (!(await residency.isAbsent(roomId))) return null;
     if (!previewing.isOpen(roomId) && !(await this.#spend(who.userId))) return null;
-    const preview = await previewing.begin(who, roomId);
+    const preview = await this.#opening.run(roomId, () => previewing.begin(who, roomId));
     this.#unpeekable.delete(roomId);
     return { preview, who };
   }

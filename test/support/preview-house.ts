@@ -29,6 +29,7 @@ export interface PreviewAnswer {
 
 export interface PreviewHouseOptions extends HouseOptions {
   readonly house?: PeekingHouse;
+  readonly reads?: { spend(userId: string): Promise<void> };
   readonly rate?: { readonly count: number; readonly perMs: number };
 }
 
@@ -64,7 +65,7 @@ export class PreviewHouse {
     house: PeekingHouse,
     homeserver: string,
     origin: string,
-    { rate = { count: 1000, perMs: 60_000 } }: PreviewHouseOptions,
+    { rate = { count: 1000, perMs: 60_000 }, reads = { spend: async () => {} } }: PreviewHouseOptions,
   ) {
     this.house = house;
     this.#origin = origin;
@@ -74,7 +75,7 @@ export class PreviewHouse {
     this.#forwarder = new RawForwarder(upstream, trusted);
     const stateAt = new StateAt(house.store, house.homeserver, house.clock);
     const initialSync = new InitialSync({ ...house, stateAt });
-    const previews = new Previews({ ...house, initialSync, rate });
+    const previews = new Previews({ ...house, initialSync, reads, rate });
     const roomEvents = new RoomEvents(house);
     const { held } = this;
     this.#routes = new PreviewRoutes({

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { isPreview, previewDevice } from '../../../src/device-peeks/preview-devices.ts';
 import { InstanceTakenError } from '../../../src/store/instance-taken-error.ts';
 import { type Given, noticesOf } from './given.ts';
 import { devicePeek, ODD_STRINGS, ROOM } from './samples.ts';
@@ -146,6 +147,19 @@ export function devicePeekConformance(given: Given): void {
       expect(await noticesOf(given.store, () => peeks().end(devicePeek(), ENDED))).toEqual([notice]);
       expect(await noticesOf(given.store, () => peeks().remove(devicePeek()))).toEqual([notice]);
       expect(await noticesOf(given.store, () => peeks().remove(devicePeek()))).toEqual([]);
+    });
+
+    test('a preview is kept beside a peek of the same device', async () => {
+      const preview = { ...devicePeek(), ...previewDevice({ userId, deviceId }) };
+      await peeks().add(devicePeek(), 5);
+      expect(await peeks().add(preview, 5)).toEqual({ peek: preview, created: true });
+      expect(await peeks().ofDevice(userId, deviceId)).toEqual([devicePeek()]);
+      expect(await peeks().ofDevice(userId, preview.deviceId)).toEqual([preview]);
+      expect(await peeks().ofRoom(ROOM)).toHaveLength(2);
+      expect((await peeks().devices()).filter(isPreview)).toEqual([{ userId, deviceId: preview.deviceId }]);
+      const notice = { kind: 'device', userId, deviceId: preview.deviceId };
+      expect(await noticesOf(given.store, () => peeks().remove(preview))).toEqual([notice]);
+      expect(await peeks().all()).toEqual([devicePeek()]);
     });
 
     test('users, devices and rooms may be named anything', async () => {

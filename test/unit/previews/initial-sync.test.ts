@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
+import { limitExceeded } from '../../../src/platform/matrix-error.ts';
+import { RemoteRefusal } from '../../../src/remote-servers/remote-servers.ts';
 import { ALICE, PEER } from '../../support/peeking-house.ts';
 import { BOB, messagesOf, PreviewHouse, REFUSED, said } from '../../support/preview-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -117,6 +119,29 @@ describe('the homeserver’s own answer goes out as it came', () => {
     preview.house.learned.learn(room.roomId, ['other.test']);
     preview.house.remoteRoom(room, 'other.test');
     expect((await preview.initialSync(room)).status).toBe(200);
+  });
+
+  test('to all who ask at the same time; servers are asked once', async () => {
+    const { clock, remote } = preview.house;
+    const room = new RoomBuilder();
+    const theirs = Promise.withResolvers<JsonObject>();
+    remote.on(PEER, 'PUT', '/peek/', () => theirs.promise);
+    const answers = ['alice', 'bob', 'tablet', 'alice', 'bob'].map((token) =>
+      preview.initialSync(room, 'limit=5', token),
+    );
+    await untilAsked(1);
+    while (puts() === 0) await clock.advance(0);
+    for (let i = 0; i < 20; i++) await clock.advance(0);
+    theirs.reject(new RemoteRefusal(PEER, 403, 'M_FORBIDDEN', {}));
+    for (const answer of answers) expect((await answer).text).toBe(REFUSED);
+    expect(puts()).toBe(1);
+  });
+
+  test('when the user reads too much', async () => {
+    const reads = { spend: async () => Promise.reject(limitExceeded('Too much', 1000)) };
+    preview = await PreviewHouse.open({ reads });
+    await expectRefused(preview.remote(new RoomBuilder()));
+    expect(puts()).toBe(0);
   });
 
   test('two seconds later at most, when a server is slow; the room is there when it has answered', async () => {

@@ -1,0 +1,22 @@
+import { NobodyLetsUs } from '../outbound-peeks/candidates.ts';
+
+/**
+ * When many want to open a room at the same time and nobody lets the first of them, nobody lets the others either:
+ * servers are not asked for each of them.
+ */
+export class SharedRefusals {
+  readonly #first = new Map<string, Promise<unknown>>();
+
+  async run<T>(roomId: string, open: () => Promise<T>): Promise<T> {
+    const first = this.#first.get(roomId);
+    if (first !== undefined) {
+      await first.catch((error: unknown) => {
+        if (error instanceof NobodyLetsUs) throw error;
+      });
+      return open();
+    }
+    const opened = open().finally(() => this.#first.delete(roomId));
+    this.#first.set(roomId, opened);
+    return opened;
+  }
+}
