@@ -79,6 +79,7 @@ export class PastLoader {
   ): Promise<T | 'refused' | null> {
     if (asking.left <= 0) throw new HistoryUnavailable(504, 'Too much of the history has to be asked for');
     asking.left--;
+    await asking.spend();
     try {
       return await this.servers.inTurn(server, asking.signal, work);
     } catch (error) {

@@ -20,10 +20,22 @@ import type { PastRoom } from './past-room.ts';
 export interface HistoryItem {
   readonly eventId: string;
   readonly pdu: JsonObject;
+  /** The state event whose place it took, where that is known. */
+  readonly replaces: string | null;
   /** Whether a peeker is shown it. */
   readonly shown: boolean;
   readonly before: HistoryPlace;
   readonly after: HistoryPlace;
+}
+
+/** Whether an event lies before a place (one that `locate` gave). */
+export function isBefore({ eventId, pdu, before }: HistoryItem, place: HistoryPlace): boolean {
+  if (before.kind === 'log') {
+    return before.position < (place.kind === 'log' ? place.position : place.onward);
+  }
+  if (place.kind === 'log') return before.onward < place.position;
+  if (before.onward !== place.onward) return before.onward < place.onward;
+  return place.upTo === null || Number(pdu.depth) <= place.upTo || place.next.includes(eventId);
 }
 
 /** Entries of a log that are read at once. */
@@ -173,10 +185,12 @@ export class RoomHistory {
   }
 }
 
-function inLog(entry: LogEntry): HistoryItem {
+/** An entry of the log as an item of the history. */
+export function inLog(entry: LogEntry): HistoryItem {
   return {
     eventId: entry.eventId,
     pdu: pduOf(entry),
+    replaces: entry.replaces,
     shown: entry.shown && !isHiddenFromClients(entry),
     before: placeBefore(entry),
     after: placeAfter(entry),
@@ -187,7 +201,7 @@ function inPast({ past, before, shown }: PastItem): HistoryItem {
   const next = [past.eventId, ...before.next].slice(0, MOST_BRANCHES);
   const after: PastPlace = { ...before, next };
   const pdu = past.event?.pdu ?? { depth: past.depth };
-  return { eventId: past.eventId, pdu, shown, before, after };
+  return { eventId: past.eventId, pdu, replaces: null, shown, before, after };
 }
 
 function tooFar(): HistoryUnavailable {

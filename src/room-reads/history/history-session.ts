@@ -1,0 +1,260 @@
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { type EventFilter, matchesEvent, type SyncFilter } from '../../client-view/filter.ts';
+import { type HistoryPlace, parseRemoteHistoryToken } from '../../client-view/history-token.ts';
+import type { IgnoredSenders, IgnoredUsers } from '../../client-view/ignored-users.ts';
+import { type EventForm, showEvent } from '../../client-view/shown-event.ts';
+import { isObject, type Json, type JsonObject } from '../../matrix/json.ts';
+import type { Clock } from '../../platform/clock.ts';
+import { Gate, GateFullError } from '../../platform/gate.ts';
+import { limitExceeded, MatrixError } from '../../platform/matrix-error.ts';
+import { pduOf } from '../../rooms/log-entries.ts';
+import type { Store } from '../../store/store.ts';
+import type { RoomRead } from '../room-read.ts';
+import { type Asking, HistoryUnavailable, MOST_REQUESTS } from './asking.ts';
+import { type PastRoom, pastRoomOf } from './past-room.ts';
+import { type Direction, invalid } from './read-query.ts';
+import { type HistoryItem, isBefore, type RoomHistory } from './room-history.ts';
+import type { RoomNotes } from './room-notes.ts';
+
+/** For one read, in all. */
+const WITHIN_MS = 14_000;
+/** Reads of one user at once; those that wait for another server wait in here. */
+const OF_ONE_USER = { running: 4, waiting: 20 };
+const AT_ONCE = 400;
+const WAITING = 2_000;
+const RETRY_AFTER_MS = 2_000;
+/** Requests to other servers that one user may cause, by the minute. */
+const REQUESTS = 300;
+/** Events looked at for one page: of the log a thousand take some 20 ms. */
+const MOST_SCANNED = 1_000;
+
+export interface HistoryReadsDeps {
+  readonly store: Store;
+  readonly history: RoomHistory;
+  readonly notes: RoomNotes;
+  readonly ignoredUsers: Pick<IgnoredUsers, 'of'>;
+  readonly clock: Clock;
+}
+
+/** What of a room's history is wanted. */
+export interface Wanted {
+  readonly dir: Direction;
+  readonly from: HistoryPlace;
+  readonly to?: HistoryPlace | null;
+  readonly limit: number;
+  readonly matches?: (item: HistoryItem) => boolean;
+  /** Ends the reading after this event. */
+  readonly isLast?: (item: HistoryItem) => boolean;
+}
+
+export interface Page {
+  readonly items: readonly HistoryItem[];
+  /** Where it goes on; null: nothing is left. */
+  readonly end: HistoryPlace | null;
+}
+
+/** Begins reads of rooms' histories: few of one user at once, each within some seconds. */
+export class HistoryReads {
+  readonly #deps: HistoryReadsDeps;
+  readonly #gate = new Gate(AT_ONCE, WAITING, OF_ONE_USER);
+  readonly #requests = new RateLimiterMemory({ points: REQUESTS, duration: 60 });
+
+  constructor(deps: HistoryReadsDeps) {
+    this.#deps = deps;
+  }
+
+  /** What `work` gives. Rejects with 429 where the user reads too much, with `GateLeftError` when the client goes away. */
+  async run(read: RoomRead, work: (session: HistorySession) => Promise<Json>): Promise<Json> {
+    const { store, clock, ignoredUsers } = this.#deps;
+    const room = await pastRoomOf(store, read.log);
+    if (room === null) throw new MatrixError(404, 'M_NOT_FOUND', 'The version of this room is not known');
+    const ending = new AbortController();
+    const timer = clock.after(WITHIN_MS, () => ending.abort());
+    const asking: Asking = {
+      signal: AbortSignal.any([read.signal, ending.signal]),
+      left: MOST_REQUESTS,
+      given: new Map(),
+      spend: () => this.#spend(read.who.userId),
+    };
+    try {
+      return await this.#gate.run(
+        async () => work(new HistorySession(this.#deps, read, room, asking, await ignoredUsers.of(read.who))),
+        read.signal,
+        read.who.userId,
+      );
+    } catch (error) {
+      if (error instanceof GateFullError)
+        throw limitExceeded('Too many reads of history wait', RETRY_AFTER_MS);
+      throw error;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  async #spend(userId: string): Promise<void> {
+    try {
+      await this.#requests.consume(userId);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      throw limitExceeded('Too much of other servers’ history was read', Math.max(1, error.msBeforeNext));
+    }
+  }
+}
+
+/** One read of a room's history. */
+export class HistorySession {
+  readonly #deps: HistoryReadsDeps;
+  readonly read: RoomRead;
+  readonly room: PastRoom;
+  readonly asking: Asking;
+  readonly ignored: IgnoredSenders;
+
+  constructor(
+    deps: HistoryReadsDeps,
+    read: RoomRead,
+    room: PastRoom,
+    asking: Asking,
+    ignored: IgnoredSenders,
+  ) {
+    this.#deps = deps;
+    this.read = read;
+    this.room = room;
+    this.asking = asking;
+    this.ignored = ignored;
+  }
+
+  /** The place that a token in the query names; null without one. Throws 400 for what is no token of this room. */
+  async place(name: string): Promise<HistoryPlace | null> {
+    const token = this.read.query.get(name);
+    if (token === null || token === '') return null;
+    const place = parseRemoteHistoryToken(token);
+    if (place !== null) return this.#deps.history.locate(this.room, place);
+    const position = this.read.positionOf(token);
+    if (position === null) throw invalid(`${name} is no token of this room`);
+    return this.#deps.history.locate(this.room, { kind: 'log', position, beside: null });
+  }
+
+  get newest(): HistoryPlace {
+    return this.#deps.history.newest(this.room);
+  }
+
+  /** Before everything. */
+  get oldest(): HistoryPlace {
+    return { kind: 'past', next: [], upTo: 0, onward: 0 };
+  }
+
+  /**
+   * A page of what a peeker may see, without what the user ignores. Pages with little or nothing on them go on, within
+   * bounds: `end` tells from where. Rejects with `HistoryUnavailable` where nothing at all can be told.
+   */
+  async page({
+    dir,
+    from,
+    to = null,
+    limit,
+    matches = () => true,
+    isLast = () => false,
+  }: Wanted): Promise<Page> {
+    const items: HistoryItem[] = [];
+    let end: HistoryPlace | null = null;
+    if (limit === 0) return { items, end: from };
+    const { history } = this.#deps;
+    try {
+      let scanned = 0;
+      const walk = dir === 'b' ? history.back : history.on;
+      for await (const found of walk.call(history, this.room, from, this.asking)) {
+        if (to !== null && isBefore(found, to) === (dir === 'b')) return { items, end: null };
+        end = dir === 'b' ? found.before : found.after;
+        const item = found.shown ? await this.current(found) : found;
+        if (item.shown && !this.ignored.hides(item.pdu) && matches(item)) items.push(item);
+        if (isLast(item)) return { items, end: null };
+        if (items.length === limit || ++scanned === MOST_SCANNED) return { items, end };
+      }
+    } catch (error) {
+      if (!(error instanceof MatrixError) || end === null) throw error;
+      return { items, end };
+    }
+    return { items, end: dir === 'f' && items.length > 0 ? end : null };
+  }
+
+  /** The item as it is now, and noted for what it says of others. */
+  async current(item: HistoryItem): Promise<HistoryItem> {
+    if (item.before.kind === 'log') return item;
+    const now = await this.#deps.notes.current(this.room, item);
+    this.#deps.notes.note(this.room, now);
+    return now;
+  }
+
+  /** The items as the client gets them. */
+  async show(items: readonly HistoryItem[], format: EventForm['format'] = 'client'): Promise<JsonObject[]> {
+    const { notes, clock } = this.#deps;
+    const { roomId, log } = this.room;
+    const { relations, redactions } = await notes.about(this.room, items);
+    const membership = await this.#membership();
+    const viewer = { userId: this.read.who.userId, ignored: this.ignored };
+    const now = clock.now();
+    const form: EventForm = { format, roomId, roomVersion: log.roomVersion, namesRoom: true, now };
+    return Promise.all(
+      items.map(async (item) => {
+        const redaction = redactions.of(item);
+        const bundled = relations.of(item, redaction !== null, viewer, (event, inner) =>
+          showEvent(event, form, { relations: inner, membership }),
+        );
+        const { replaces } = item;
+        const replaced = replaces === null ? null : await this.#replaced(replaces);
+        return showEvent(item, form, { membership, redaction, relations: bundled, replaces, replaced });
+      }),
+    );
+  }
+
+  /** The present member events of those who sent these. */
+  async membersOf(items: readonly HistoryItem[], filter: SyncFilter): Promise<JsonObject[]> {
+    const senders = [...new Set(items.map(({ pdu }) => String(pdu.sender)))];
+    const { store, clock } = this.#deps;
+    const { roomId, log } = this.room;
+    const stored = await store.replicas.stateOf(
+      roomId,
+      senders.map((sender) => ['m.room.member', sender] as const),
+    );
+    const form: EventForm = {
+      format: filter.eventFormat,
+      roomId,
+      roomVersion: log.roomVersion,
+      namesRoom: true,
+      now: clock.now(),
+    };
+    return stored.map((event) => showEvent({ eventId: event.eventId, pdu: pduOf(event) }, form));
+  }
+
+  wants(filter: EventFilter): (item: HistoryItem) => boolean {
+    return ({ pdu }) => matchesEvent(filter, pdu, this.room.roomId);
+  }
+
+  /** What the log shows of a replaced state event. */
+  async #replaced(eventId: string): Promise<{ content: Json; sender: Json } | null> {
+    const { logs } = this.#deps.store;
+    const position = (await logs.positions(this.room.roomId, [eventId])).get(eventId);
+    if (position === undefined) return null;
+    const [entry] = await logs.readLast(this.room.roomId, position, 1);
+    if (entry?.eventId !== eventId || !entry.shown) return null;
+    const { content, sender } = pduOf(entry);
+    return { content: content ?? {}, sender: sender ?? '' };
+  }
+
+  async #membership(): Promise<string> {
+    const { userId } = this.read.who;
+    const [member] = await this.#deps.store.replicas.stateOf(this.room.roomId, [['m.room.member', userId]]);
+    const content = member === undefined ? null : pduOf(member).content;
+    return isObject(content) && typeof content.membership === 'string' ? content.membership : 'leave';
+  }
+}
+
+/** For reads that tell what they have when the rest cannot be had. */
+export async function asFarAsHad<T>(work: () => Promise<T>, otherwise: T): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof HistoryUnavailable) return otherwise;
+    throw error;
+  }
+}
