@@ -36,6 +36,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { InitialSync } from '../previews/initial-sync.ts';
 import { Previews } from '../previews/previews.ts';
 import { RoomEvents } from '../previews/room-events.ts';
+import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import type { Store } from '../store/store.ts';
@@ -44,6 +45,8 @@ import { createRoomAnswers } from './room-answers.ts';
 export interface ClientSideDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
+  readonly remote: RemoteServers;
+  readonly keys: KeyRing;
   readonly forwarder: RawForwarder;
   readonly trusted: TrustedProxies;
   readonly wakes: RoomWakes;
@@ -113,7 +116,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     outbound,
     residency,
     peekers,
-    answers: createRoomAnswers({ ...deps, stateAt }),
+    answers: createRoomAnswers({ ...deps, stateAt, ignoredUsers }),
     limits,
     logger,
   });

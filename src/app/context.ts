@@ -202,6 +202,8 @@ export function createContext(
   const clients = createClientSide(config, {
     store,
     homeserver,
+    remote,
+    keys,
     forwarder,
     trusted,
     wakes,

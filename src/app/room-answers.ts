@@ -1,6 +1,10 @@
+import type { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import { createHistoryAnswers } from '../room-reads/history/history-answers.ts';
 import { ReadPlaces } from '../room-reads/read-places.ts';
 import type { AnswerRead } from '../room-reads/room-read.ts';
 import { StateReads } from '../room-reads/state-reads.ts';
@@ -14,8 +18,12 @@ export interface RoomAnswersDeps {
   readonly homeserver: Homeserver;
   readonly stateAt: StateAt;
   readonly wakes: RoomWakes;
+  readonly remote: RemoteServers;
+  readonly keys: KeyRing;
+  readonly ignoredUsers: Pick<IgnoredUsers, 'of'>;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 /**
@@ -25,11 +33,14 @@ export interface RoomAnswersDeps {
  * the log is open, and that the homeserver is not in the room.
  */
 export function createRoomAnswers(deps: RoomAnswersDeps): ReadonlyMap<string, AnswerRead> {
-  const state = new StateReads({ ...deps, whole: new WholeState(deps), places: new ReadPlaces() });
+  const { serverName } = deps.homeserver;
+  const places = new ReadPlaces();
+  const state = new StateReads({ ...deps, whole: new WholeState(deps), places });
   return new Map<string, AnswerRead>([
     ['state', state.state],
     ['members', state.members],
     ['joined_members', state.joinedMembers],
     ['aliases', state.aliases],
+    ...createHistoryAnswers({ ...deps, places, serverName }),
   ]);
 }

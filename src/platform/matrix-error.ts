@@ -6,6 +6,7 @@ export type Errcode =
   | 'M_INCOMPATIBLE_ROOM_VERSION'
   | 'M_INVALID_PARAM'
   | 'M_LIMIT_EXCEEDED'
+  | 'M_MISSING_PARAM'
   | 'M_MISSING_TOKEN'
   | 'M_NOT_FOUND'
   | 'M_NOT_JSON'

@@ -42,7 +42,15 @@ export class ReadHouse {
     answers: (house: PeekingHouse) => ReadonlyMap<string, AnswerRead>,
     options: ReadHouseOptions = {},
   ): Promise<ReadHouse> {
-    const house = await PeekingHouse.open(options);
+    return ReadHouse.on(await PeekingHouse.open(options), answers, options);
+  }
+
+  /** In a house that is there already: as another process on the same store. */
+  static async on(
+    house: PeekingHouse,
+    answers: (house: PeekingHouse) => ReadonlyMap<string, AnswerRead>,
+    options: ReadHouseOptions = {},
+  ): Promise<ReadHouse> {
     house.homeserver.identities.set('Bearer alice', ALICE);
     const read = new ReadHouse(house, answers(house), options);
     const server = createServer((req, res) => {

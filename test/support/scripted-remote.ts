@@ -13,7 +13,9 @@ export interface RemoteCall {
   readonly method: string;
   /** Decoded, without the query. */
   readonly path: string;
+  readonly query: URLSearchParams;
   readonly body: JsonObject;
+  readonly signal: AbortSignal | undefined;
 }
 
 type Answer = JsonObject | Error | ((call: RemoteCall) => JsonObject | Promise<JsonObject>);
@@ -37,12 +39,14 @@ export class ScriptedRemote implements RemoteServers {
   }
 
   async request(server: string, request: RemoteRequest): Promise<JsonObject> {
-    const path = decodeURIComponent(request.path.split('?', 1)[0] ?? '');
+    const [target = '', search = ''] = request.path.split('?', 2);
+    const path = decodeURIComponent(target);
+    const query = new URLSearchParams(search);
     const body =
       request.canonicalBody === undefined
         ? (request.body ?? {})
         : (JSON.parse(request.canonicalBody) as JsonObject);
-    const call = { server, method: request.method, path, body };
+    const call = { server, method: request.method, path, query, body, signal: request.signal };
     this.calls.push(call);
     const found = this.#answers.find(
       (known) => known.server === server && known.method === request.method && path.includes(known.part),

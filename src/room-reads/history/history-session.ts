@@ -11,6 +11,8 @@ import { pduOf } from '../../rooms/log-entries.ts';
 import type { Store } from '../../store/store.ts';
 import type { RoomRead } from '../room-read.ts';
 import { type Asking, HistoryUnavailable, MOST_REQUESTS } from './asking.ts';
+import { findEvent } from './find-event.ts';
+import type { OpenPastDeps } from './open-past.ts';
 import { type PastRoom, pastRoomOf } from './past-room.ts';
 import { type Direction, invalid } from './read-query.ts';
 import { type HistoryItem, isBefore, type RoomHistory } from './room-history.ts';
@@ -31,6 +33,7 @@ const MOST_SCANNED = 1_000;
 export interface HistoryReadsDeps {
   readonly store: Store;
   readonly history: RoomHistory;
+  readonly past: OpenPastDeps;
   readonly notes: RoomNotes;
   readonly ignoredUsers: Pick<IgnoredUsers, 'of'>;
   readonly clock: Clock;
@@ -175,6 +178,58 @@ export class HistorySession {
       return { items, end };
     }
     return { items, end: dir === 'f' && items.length > 0 ? end : null };
+  }
+
+  /** An event by its ID, if this user may see it. Rejects with `HistoryUnavailable`. */
+  async find(eventId: string): Promise<HistoryItem | null> {
+    const found = await findEvent(this.#deps.past, this.room, eventId, this.asking);
+    const item = found === null ? null : await this.current(found);
+    return item === null || this.ignored.hides(item.pdu) ? null : item;
+  }
+
+  /** All that matches from the newest event back to this one, newest first; as far as can be had. */
+  async backTo(
+    eventId: string,
+    most: number,
+    matches: (item: HistoryItem) => boolean,
+  ): Promise<HistoryItem[]> {
+    const items: HistoryItem[] = [];
+    let from: HistoryPlace | null = this.newest;
+    for (let scanned = 0; from !== null && scanned < most; scanned += MOST_SCANNED) {
+      const limit = most - items.length;
+      const isLast = (item: HistoryItem) => item.eventId === eventId;
+      const page: Page = await this.page({ dir: 'b', from, limit, matches, isLast });
+      items.push(...page.items);
+      if (page.items.length === 0 && this.asking.left <= 0) break;
+      from = page.end;
+    }
+    return items;
+  }
+
+  /** Looks at events back from the newest until `look` says so: `'found'`, `'end'` of all, or `'cut'` at the bound. */
+  async backUntil(most: number, look: (item: HistoryItem) => boolean): Promise<'found' | 'end' | 'cut'> {
+    let scanned = 0;
+    for await (const found of this.#deps.history.back(this.room, this.newest, this.asking)) {
+      const isIgnored = this.ignored.hides(found.pdu);
+      if (look(isIgnored ? { ...found, shown: false } : found)) return 'found';
+      if (++scanned === most) return 'cut';
+    }
+    return 'end';
+  }
+
+  /** Of events in their order, those between two places. */
+  between(
+    items: readonly HistoryItem[],
+    { dir, from, to }: { dir: Direction; from: HistoryPlace | null; to: HistoryPlace | null },
+  ): HistoryItem[] {
+    const isOn = (item: HistoryItem, place: HistoryPlace) => isBefore(item, place) === (dir === 'b');
+    return items.filter((item) => (from === null || isOn(item, from)) && (to === null || !isOn(item, to)));
+  }
+
+  /** The event that a server names as the closest to a time, if this user may see it. */
+  async eventAt(ts: number, dir: Direction): Promise<HistoryItem | null> {
+    const eventId = await this.#deps.past.loader.eventAt(this.room, ts, dir, this.asking);
+    return eventId === null ? null : this.find(eventId);
   }
 
   /** The item as it is now, and noted for what it says of others. */

@@ -64,7 +64,7 @@ export async function* openPast(
     do {
       const past = await walk.step();
       if (past === null) break;
-      stretch.push({ past, before: walk.place(past.depth, start.onward) });
+      stretch.push({ past, before: walk.placeBefore(past, start.onward) });
     } while (walk.ahead.length > 1 && stretch.length < MOST_AHEAD);
     const last = stretch.at(-1);
     if (last === undefined) return;

@@ -67,6 +67,17 @@ export class PastLoader {
     return null;
   }
 
+  /** What the first server that says anything names as the event closest to a time; null where none does. */
+  async eventAt(room: PastRoom, ts: number, dir: 'b' | 'f', asking: Asking): Promise<string | null> {
+    for (const server of await this.servers.of(room.roomId)) {
+      const named = await this.ask(room, server, asking, () =>
+        this.servers.eventAt(server, room.roomId, ts, dir, asking.signal),
+      );
+      if (named !== null && named !== 'refused') return named;
+    }
+    return null;
+  }
+
   /**
    * What `work` gives, in its turn among what is asked of the server; `'refused'` where it says that there is nothing
    * for us, null where it could not be asked. Rejects with `HistoryUnavailable` when the read has no patience left.

@@ -47,11 +47,12 @@ export class PastWalk {
     return this.#isWhole;
   }
 
-  /** As a place: of too many branches the deepest, as far as they are known. */
-  place(upTo: number | null, onward: number): PastPlace {
-    const depth = (id: string) => this.#loaded.get(id)?.depth ?? Number.MAX_VALUE;
-    const next = this.ahead.toSorted((a, b) => depth(b) - depth(a)).slice(0, MOST_BRANCHES);
-    return { kind: 'past', next, upTo, onward };
+  /** The place just before an event that was passed; of too many branches the deepest, as far as they are known. */
+  placeBefore({ depth }: PastEvent, onward: number): PastPlace {
+    const depthOf = (id: string) => this.#loaded.get(id)?.depth ?? Number.MAX_VALUE;
+    const next = this.ahead.toSorted((a, b) => depthOf(b) - depthOf(a)).slice(0, MOST_BRANCHES);
+    const hasSibling = next.some((id) => this.#loaded.get(id)?.depth === depth);
+    return { kind: 'past', next, upTo: hasSibling ? depth : Math.max(0, depth - 1), onward };
   }
 
   /** The next event; null at the end: nothing is before it, or nobody has it. Rejects as `PastLoader.load`. */

@@ -35,7 +35,10 @@ export function isBefore({ eventId, pdu, before }: HistoryItem, place: HistoryPl
   }
   if (place.kind === 'log') return before.onward < place.position;
   if (before.onward !== place.onward) return before.onward < place.onward;
-  return place.upTo === null || Number(pdu.depth) <= place.upTo || place.next.includes(eventId);
+  const depth = Number(pdu.depth);
+  if (place.upTo === null || depth !== place.upTo) return depth < (place.upTo ?? Number.POSITIVE_INFINITY);
+  // As deep as what is before it: a sibling of that, or where the place is told by what follows it, what precedes.
+  return place.next.includes(eventId) || place.next.length === 1;
 }
 
 /** Entries of a log that are read at once. */
@@ -104,7 +107,7 @@ export class RoomHistory {
       const above = await this.#above(room, place.onward);
       const between: HistoryItem[] = [];
       for await (const item of this.#pastOf(room, above, asking)) {
-        if (place.next.includes(item.eventId) || Number(item.pdu.depth) <= (place.upTo ?? 0)) break;
+        if (isBefore(item, place)) break;
         between.push(item);
         if (between.length > MOST_FORWARD) throw tooFar();
       }
@@ -199,7 +202,7 @@ export function inLog(entry: LogEntry): HistoryItem {
 
 function inPast({ past, before, shown }: PastItem): HistoryItem {
   const next = [past.eventId, ...before.next].slice(0, MOST_BRANCHES);
-  const after: PastPlace = { ...before, next };
+  const after: PastPlace = { ...before, next, upTo: past.depth };
   const pdu = past.event?.pdu ?? { depth: past.depth };
   return { eventId: past.eventId, pdu, replaces: null, shown, before, after };
 }

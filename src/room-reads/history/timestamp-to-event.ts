@@ -1,0 +1,61 @@
+import { MatrixError } from '../../platform/matrix-error.ts';
+import type { AnswerRead } from '../room-read.ts';
+import { asFarAsHad, type HistoryReads, type HistorySession } from './history-session.ts';
+import { type Direction, directionOf, unrecognised, wholeNumber } from './read-query.ts';
+import type { HistoryItem } from './room-history.ts';
+
+/** Events of the log looked at: all that it may hold in a day and a half of most rooms. */
+const MOST_SCANNED = 5_000;
+
+/**
+ * `GET /rooms/{roomId}/timestamp_to_event`: the event closest to a time, at or after it (`f`), or at or before it (`b`).
+ * From the history as far as it is read here; of what is older a server of the room says which it is, and what it
+ * names is then looked at like any other event.
+ */
+export function timestampToEvent(reads: HistoryReads): AnswerRead {
+  return (read) =>
+    reads.run(read, async (session) => {
+      if (read.path.length > 1) throw unrecognised();
+      const ts = wholeNumber(read.query, 'ts');
+      if (ts === null) throw new MatrixError(400, 'M_MISSING_PARAM', 'ts is missing');
+      const dir = directionOf(read.query, 'f');
+      const found = await closest(session, ts, dir);
+      if (found === null) {
+        throw new MatrixError(
+          404,
+          'M_NOT_FOUND',
+          'No event that may be read here lies on that side of the time',
+        );
+      }
+      return { event_id: found.eventId, origin_server_ts: found.pdu.origin_server_ts ?? 0 };
+    });
+}
+
+async function closest(session: HistorySession, ts: number, dir: Direction): Promise<HistoryItem | null> {
+  let best: HistoryItem | null = null;
+  let reachedBefore = false;
+  const scan = await asFarAsHad(
+    () =>
+      session.backUntil(MOST_SCANNED, (item) => {
+        const at = timeOf(item);
+        if (item.shown && isCloser(at, ts, dir, best)) best = item;
+        // Clocks differ: the first event from before the time need not be the last one.
+        reachedBefore ||= item.shown && at < ts;
+        return item.shown && at < ts;
+      }),
+    'cut' as const,
+  );
+  if (reachedBefore || scan === 'end') return best;
+  const named = await session.eventAt(ts, dir);
+  if (named !== null && isCloser(timeOf(named), ts, dir, best)) return named;
+  return best;
+}
+
+function isCloser(at: number, ts: number, dir: Direction, best: HistoryItem | null): boolean {
+  if (dir === 'f' ? at < ts : at > ts) return false;
+  return best === null || Math.abs(at - ts) <= Math.abs(timeOf(best) - ts);
+}
+
+function timeOf({ pdu }: HistoryItem): number {
+  return Number(pdu.origin_server_ts);
+}
