@@ -39,6 +39,7 @@ import { RoomEvents } from '../previews/room-events.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
+import { WholeState } from '../rooms/whole-state.ts';
 import type { Store } from '../store/store.ts';
 import { createRoomAnswers } from './room-answers.ts';
 
@@ -130,7 +131,14 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     logger,
   });
 
-  const initialSync = new InitialSync({ store, previewing, stateAt, ignoredUsers, clock });
+  const initialSync = new InitialSync({
+    store,
+    previewing,
+    stateAt,
+    wholeState: new WholeState(deps),
+    ignoredUsers,
+    clock,
+  });
   const previews = new Previews({
     homeserver,
     previewing,

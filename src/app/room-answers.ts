@@ -8,9 +8,9 @@ import { createHistoryAnswers } from '../room-reads/history/history-answers.ts';
 import { ReadPlaces } from '../room-reads/read-places.ts';
 import type { AnswerRead } from '../room-reads/room-read.ts';
 import { StateReads } from '../room-reads/state-reads.ts';
-import { WholeState } from '../room-reads/whole-state.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import type { StateAt } from '../rooms/state-at.ts';
+import { WholeState } from '../rooms/whole-state.ts';
 import type { Store } from '../store/store.ts';
 
 export interface RoomAnswersDeps {

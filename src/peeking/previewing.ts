@@ -1,6 +1,6 @@
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import { LivePreviews } from '../device-peeks/live-previews.ts';
-import { isPreview, previewDevice } from '../device-peeks/preview-devices.ts';
+import { previewDevice } from '../device-peeks/preview-devices.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
 import type { Identity } from '../homeserver/homeserver.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
@@ -114,9 +114,7 @@ export class Previewing {
 
   /** A user of ours is in the room: the homeserver shows it to them from now on. */
   async joined(userId: string, roomId: string): Promise<void> {
-    for (const peek of await this.#deps.store.devicePeeks.ofRoom(roomId)) {
-      if (peek.userId === userId && isPreview(peek)) await this.end(peek);
-    }
+    for (const peek of this.#live.ofUser(userId)) if (peek.roomId === roomId) await this.end(peek);
   }
 
   /** Ends a preview without a trace. */

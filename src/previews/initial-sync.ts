@@ -5,9 +5,11 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Peeker } from '../peeking/peeking.ts';
 import type { Preview, Previewing } from '../peeking/previewing.ts';
 import type { Clock } from '../platform/clock.ts';
+import { eachInTurns } from '../platform/turns.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { StateAt } from '../rooms/state-at.ts';
 import { readableHead, readNewest } from '../rooms/timeline.ts';
+import type { WholeState } from '../rooms/whole-state.ts';
 import type { Store } from '../store/store.ts';
 import { placeAt } from './places.ts';
 
@@ -15,6 +17,7 @@ export interface InitialSyncDeps {
   readonly store: Store;
   readonly previewing: Previewing;
   readonly stateAt: StateAt;
+  readonly wholeState: WholeState;
   readonly ignoredUsers: IgnoredUsers;
   readonly clock: Clock;
 }
@@ -29,16 +32,26 @@ export class InitialSync {
 
   /**
    * The newest `limit` events, oldest first, and the state after them. `start` leads back in `/messages`, `end` on in
-   * `/events`, where the preview begins for a client that names no place.
+   * `/events`, where the preview begins for a client that names no place. Of a room whose state is still being read,
+   * the memberships may be missing that did not come before `soon` aborted.
    */
-  async read({ peek, log }: Preview, who: Peeker, limit: number): Promise<JsonObject> {
-    const { store, previewing, stateAt, ignoredUsers, clock } = this.#deps;
-    const { roomId } = log;
+  async read(
+    { peek, log: begun }: Preview,
+    who: Peeker,
+    limit: number,
+    soon: AbortSignal,
+  ): Promise<JsonObject> {
+    const { store, previewing, stateAt, wholeState, ignoredUsers, clock } = this.#deps;
+    const { roomId } = begun;
+    const [ignored] = await Promise.all([ignoredUsers.of(who), wholeState.wait(roomId, soon)]);
+    const log = (await store.logs.get(roomId)) ?? begun;
     const now = clock.now();
-    const ignored = await ignoredUsers.of(who);
     const stretch = await readNewest(store, log, readableHead(log), limit);
     const state = await stateAt.read(log, stretch.end, now);
     const first = stretch.timeline[0];
+    await eachInTurns(state, (event) => {
+      event.room_id = roomId;
+    });
     await previewing.shown(peek, stretch.start, stretch.end);
     return {
       room_id: roomId,
@@ -49,7 +62,7 @@ export class InitialSync {
         start: remoteHistoryToken(first === undefined ? placeAt(stretch.end) : placeBefore(first)),
         end: remoteHistoryToken(placeAt(stretch.end, stretch.timeline.at(-1))),
       },
-      state: state.map((event) => ({ ...event, room_id: roomId })),
+      state,
       presence: [],
       receipts: [],
       account_data: [],

@@ -16,6 +16,8 @@ import { UnpeekableRooms } from './unpeekable-rooms.ts';
 
 /** A client waits so much longer than it would for the homeserver alone. */
 const PATIENCE_MS = 2_000;
+/** … of which it takes so much, at most, until the answer is written with what is there. */
+const SOON_MS = 1_500;
 
 export interface PreviewsDeps {
   readonly homeserver: Pick<Homeserver, 'whoami' | 'serverName'>;
@@ -69,9 +71,9 @@ export class Previews {
    */
   async show(caller: Caller, roomId: string, limit: number): Promise<JsonObject | null> {
     const { initialSync, metrics } = this.#deps;
-    const [outcome, shown] = await this.#inTime(roomId, async () => {
+    const [outcome, shown] = await this.#inTime(roomId, async (soon) => {
       const opened = await this.#open(caller, roomId);
-      return opened && initialSync.read(opened.preview, opened.who, limit);
+      return opened && initialSync.read(opened.preview, opened.who, limit, soon);
     });
     metrics.previews.inc({ outcome });
     return shown;
@@ -94,12 +96,14 @@ export class Previews {
 
   async #inTime<T>(
     roomId: string,
-    work: () => Promise<T | null>,
+    work: (soon: AbortSignal) => Promise<T | null>,
   ): Promise<['shown', T] | ['refused' | 'slow', null]> {
     const { clock, logger } = this.#deps;
     const done = new AbortController();
     const tooLate = clock.sleep(PATIENCE_MS, done.signal).then(() => 'slow' as const);
-    const worked = work().catch((error: unknown) => {
+    const soon = new AbortController();
+    const timer = clock.after(SOON_MS, () => soon.abort());
+    const worked = work(soon.signal).catch((error: unknown) => {
       if (error instanceof NobodyLetsUs) this.#unpeekable.add(roomId);
       logger.info(
         { room: roomId, reason: String(error) },
@@ -109,6 +113,7 @@ export class Previews {
     });
     const result = await Promise.race([worked.then((value) => ({ value })), tooLate]);
     done.abort();
+    timer.cancel();
     if (result === 'slow') {
       this.#unpeekable.add(roomId);
       return ['slow', null];

@@ -7,11 +7,11 @@ import { MatrixError } from '../platform/matrix-error.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import type { StateAt } from '../rooms/state-at.ts';
 import { readableHead, readOn } from '../rooms/timeline.ts';
+import type { WholeState } from '../rooms/whole-state.ts';
 import type { Store, StoredEvent } from '../store/store.ts';
 import type { ReadPlaces } from './read-places.ts';
 import type { RoomRead } from './room-read.ts';
 import { type StreamedJson, streamedList } from './streamed-json.ts';
-import type { WholeState } from './whole-state.ts';
 
 export interface StateReadsDeps {
   readonly store: Store;

@@ -13,6 +13,7 @@ import { InitialSync } from '../../src/previews/initial-sync.ts';
 import { Previews } from '../../src/previews/previews.ts';
 import { RoomEvents } from '../../src/previews/room-events.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
+import { WholeState } from '../../src/rooms/whole-state.ts';
 import { ALICE, type HouseOptions, PEER, PeekingHouse } from './peeking-house.ts';
 import type { RoomBuilder } from './room-builder.ts';
 
@@ -74,7 +75,7 @@ export class PreviewHouse {
     const trusted = new TrustedProxies();
     this.#forwarder = new RawForwarder(upstream, trusted);
     const stateAt = new StateAt(house.store, house.homeserver, house.clock);
-    const initialSync = new InitialSync({ ...house, stateAt });
+    const initialSync = new InitialSync({ ...house, stateAt, wholeState: new WholeState(house) });
     const previews = new Previews({ ...house, initialSync, reads, rate });
     const roomEvents = new RoomEvents(house);
     const { held } = this;

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { limitExceeded } from '../../../src/platform/matrix-error.ts';
 import { RemoteRefusal } from '../../../src/remote-servers/remote-servers.ts';
+import { statePartialMark, stateWholeMark } from '../../../src/rooms/log-entries.ts';
 import { ALICE, PEER } from '../../support/peeking-house.ts';
 import { BOB, messagesOf, PreviewHouse, REFUSED, said } from '../../support/preview-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -68,6 +69,29 @@ describe('the initial sync of a room that the homeserver is not in', () => {
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
     expect(puts()).toBe(1);
     expect(preview.house.previewing.count).toBe(3);
+  });
+
+  test('waits a moment for the state of a large room, and then shows what is there', async () => {
+    const { store, clock } = preview.house;
+    const room = preview.remote(new RoomBuilder());
+    await preview.initialSync(room);
+    await store.logs.append(room.roomId, { entries: [statePartialMark(clock.now())] });
+    const waiting = preview.initialSync(room);
+    let answered = false;
+    void waiting.then(() => {
+      answered = true;
+    });
+    while (clock.pending < 3) await clock.advance(0);
+    await clock.advance(1_499);
+    expect(answered).toBe(false);
+    await clock.advance(1);
+    expect((await waiting).status).toBe(200);
+
+    const whole = preview.initialSync(room);
+    while (clock.pending < 3) await clock.advance(0);
+    await store.logs.append(room.roomId, { entries: [stateWholeMark(clock.now())] });
+    expect((await whole).status).toBe(200);
+    expect(preview.asked).toHaveLength(1);
   });
 
   test('does not show what ignored users say', async () => {

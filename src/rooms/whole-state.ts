@@ -1,8 +1,8 @@
 import type { Clock } from '../platform/clock.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-import { isStatePartial } from '../rooms/log-entries.ts';
-import type { RoomWakes } from '../rooms/room-wakes.ts';
 import type { Store } from '../store/store.ts';
+import { isStatePartial } from './log-entries.ts';
+import type { RoomWakes } from './room-wakes.ts';
 
 /** The rest of the largest rooms' state is verified in less. */
 const PATIENCE_MS = 30_000;
