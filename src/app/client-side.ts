@@ -5,6 +5,7 @@ import { PeekersReceipts } from '../client-api/peekers-receipts.ts';
 import { PreviewRoutes } from '../client-api/preview-routes.ts';
 import { ReadLimits } from '../client-api/read-limits.ts';
 import { ResidentReads } from '../client-api/resident-reads.ts';
+import { RoomSummaries } from '../client-api/room-summaries.ts';
 import { createClientRouter } from '../client-api/router.ts';
 import { TrafficHints } from '../client-api/traffic-hints.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
@@ -37,6 +38,7 @@ import { InitialSync } from '../previews/initial-sync.ts';
 import { Previews } from '../previews/previews.ts';
 import { RoomEvents } from '../previews/room-events.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import { ReplicaSummaries } from '../room-reads/replica-summaries.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
 import { WholeState } from '../rooms/whole-state.ts';
@@ -111,13 +113,14 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
   });
 
   const limits = new ReadLimits();
+  const summaries = new ReplicaSummaries({ store, clock });
   const peekers = new Peekers({ homeserver, devicePeeks, trusted, viewers: [previewing] });
   const peekedReads = new PeekedReads({
     store,
     outbound,
     residency,
     peekers,
-    answers: createRoomAnswers({ ...deps, stateAt, ignoredUsers }),
+    answers: createRoomAnswers({ ...deps, stateAt, ignoredUsers, summaries }),
     limits,
     logger,
   });
@@ -131,6 +134,16 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     logger,
   });
 
+  const roomSummaries = new RoomSummaries({
+    forwarder,
+    homeserver,
+    summaries,
+    outbound,
+    learned,
+    trusted,
+    clock,
+    logger,
+  });
   const initialSync = new InitialSync({
     store,
     previewing,
@@ -159,6 +172,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     peekedReads,
     residentReads,
     peekersReceipts: new PeekersReceipts({ forwarder, homeserver, outbound, residency, peekers }),
+    roomSummaries,
     held,
     ignoredUsers,
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),

@@ -254,6 +254,7 @@ export function createContext(
     peekedReads: clients.peekedReads,
     residentReads: clients.residentReads,
     peekersReceipts: clients.peekersReceipts,
+    roomSummaries: clients.roomSummaries,
     peekingSwitch,
     lookAgain: () => watch.lookAgain(),
     logger,

@@ -6,7 +6,9 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import { createHistoryAnswers } from '../room-reads/history/history-answers.ts';
 import { ReadPlaces } from '../room-reads/read-places.ts';
+import type { ReplicaSummaries } from '../room-reads/replica-summaries.ts';
 import type { AnswerRead } from '../room-reads/room-read.ts';
+import { SpaceHierarchy } from '../room-reads/space-hierarchy.ts';
 import { StateReads } from '../room-reads/state-reads.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import type { StateAt } from '../rooms/state-at.ts';
@@ -21,6 +23,7 @@ export interface RoomAnswersDeps {
   readonly remote: RemoteServers;
   readonly keys: KeyRing;
   readonly ignoredUsers: Pick<IgnoredUsers, 'of'>;
+  readonly summaries: ReplicaSummaries;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -36,11 +39,13 @@ export function createRoomAnswers(deps: RoomAnswersDeps): ReadonlyMap<string, An
   const { serverName } = deps.homeserver;
   const places = new ReadPlaces();
   const state = new StateReads({ ...deps, whole: new WholeState(deps), places });
+  const space = new SpaceHierarchy(deps);
   return new Map<string, AnswerRead>([
     ['state', state.state],
     ['members', state.members],
     ['joined_members', state.joinedMembers],
     ['aliases', state.aliases],
     ...createHistoryAnswers({ ...deps, places, serverName }),
+    ['hierarchy', space.hierarchy],
   ]);
 }

@@ -6,6 +6,7 @@ import type { PeekedReads } from '../client-api/peeked-reads.ts';
 import type { PeekersReceipts } from '../client-api/peekers-receipts.ts';
 import type { PreviewRoutes } from '../client-api/preview-routes.ts';
 import type { ResidentReads } from '../client-api/resident-reads.ts';
+import type { RoomSummaries } from '../client-api/room-summaries.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
 import type { TrafficHints } from '../client-api/traffic-hints.ts';
@@ -39,6 +40,7 @@ export interface RouteTableDeps {
   readonly peekedReads: PeekedReads;
   readonly residentReads: ResidentReads;
   readonly peekersReceipts: PeekersReceipts;
+  readonly roomSummaries: RoomSummaries;
   readonly peekingSwitch: PeekingSwitch;
   /** Looks whether peeking can come on, when it is off. */
   readonly lookAgain: () => Promise<void>;
@@ -96,6 +98,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     if (req.method !== 'GET') forgetIgnored(path, res, deps.ignoredUsers);
     deps.joinWatch.see(req, res);
     deps.trafficHints.see(req, res);
+    if (peekingSwitch.on && deps.roomSummaries.take(req, res)) return;
     const pass = () => {
       if (peekingSwitch.on && deps.previews.take(req, res)) return;
       const joins = peekingSwitch.on && req.method === 'POST';

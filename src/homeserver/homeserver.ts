@@ -27,6 +27,15 @@ export interface Homeserver {
   filter(caller: Caller, userId: string, filterId: string): Promise<JsonObject>;
   /** The user's account data of a type; null where there is none. Rejects with `HomeserverRefusal` and `HomeserverDown`. */
   accountData(caller: Caller, userId: string, type: string): Promise<JsonObject | null>;
+  /**
+   * A GET of the client-server API with the caller's own credentials, in place of those of `target`: the answer as it
+   * came, of whatever status. Rejects with `HomeserverDown`.
+   */
+  readAs(
+    caller: Caller,
+    target: string,
+    limits: { readonly timeoutMs: number; readonly maxBytes: number },
+  ): Promise<{ status: number; body: Buffer }>;
   /** Resolves an alias, remote ones too; null when there is no such alias. */
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null>;
 

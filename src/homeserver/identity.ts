@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
+import type { HttpResponse } from '../platform/http-client.ts';
 import { SingleFlight } from '../platform/single-flight.ts';
 import { type Caller, HomeserverDown, type Identity } from './homeserver.ts';
 import { enc, type HomeserverApi, objectOf } from './homeserver-api.ts';
@@ -79,6 +80,14 @@ export class Identities {
     return response.status === 404 ? null : objectOf(response);
   }
 
+  readAs(
+    caller: Caller,
+    target: string,
+    limits: { readonly timeoutMs: number; readonly maxBytes: number },
+  ): Promise<HttpResponse> {
+    return this.#api.send({ ...requestOf(caller, withoutIdentity(target)), ...limits });
+  }
+
   async #ask(caller: Caller): Promise<Identity> {
     const response = await this.#api.send(requestOf(caller, '/_matrix/client/v3/account/whoami'));
     const { user_id: userId, device_id: deviceId, is_guest: isGuest } = objectOf(response);
@@ -100,7 +109,8 @@ function requestOf(caller: Caller, path: string) {
   if (caller.authorization !== null) headers.authorization = caller.authorization;
   if (caller.userAgent !== null) headers['user-agent'] = caller.userAgent;
   if (caller.forwardedFor !== null) headers['x-forwarded-for'] = caller.forwardedFor;
-  return { method: 'GET' as const, path: query === '' ? path : `${path}?${query}`, headers };
+  const separator = path.includes('?') ? '&' : '?';
+  return { method: 'GET' as const, path: query === '' ? path : `${path}${separator}${query}`, headers };
 }
 
 function keyOf(caller: Caller): string {

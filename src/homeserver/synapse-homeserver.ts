@@ -132,6 +132,14 @@ export class SynapseHomeserver implements Homeserver {
     return this.#identities.accountData(caller, userId, type);
   }
 
+  readAs(
+    caller: Caller,
+    target: string,
+    limits: { readonly timeoutMs: number; readonly maxBytes: number },
+  ): Promise<{ status: number; body: Buffer }> {
+    return this.#identities.readAs(caller, target, limits);
+  }
+
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null> {
     return resolveAlias(this.#api, alias);
   }

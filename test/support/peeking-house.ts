@@ -30,6 +30,7 @@ import { RoomReaders } from '../../src/peeking/room-readers.ts';
 import { Sweeps } from '../../src/peeking/sweeps.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
 import { systemRandom } from '../../src/platform/random.ts';
+import { ReplicaSummaries } from '../../src/room-reads/replica-summaries.ts';
 import { MemberServers } from '../../src/rooms/member-servers.ts';
 import { RoomWakes } from '../../src/rooms/room-wakes.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
@@ -96,6 +97,7 @@ export class PeekingHouse {
   readonly sections: DeviceSectionReader;
   readonly filters: DeviceFilters;
   readonly ignoredUsers: IgnoredUsers;
+  readonly summaries: ReplicaSummaries;
   readonly ledger: PeekLedger;
   readonly joins: Joins;
 
@@ -212,6 +214,7 @@ export class PeekingHouse {
     this.sections = new DeviceSectionReader(store, rooms, logger);
     this.filters = new DeviceFilters(homeserver);
     this.ignoredUsers = new IgnoredUsers(homeserver, clock);
+    this.summaries = new ReplicaSummaries({ store, clock });
     const sincelessSync = options.sincelessSync ?? 'delivered';
     this.ledger = new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync });
     this.joins = new Joins(peeking);

@@ -66,7 +66,8 @@ export class RoomBuilder {
   readonly #create: BuiltEvent;
   #clock = 1_790_000_000_000;
 
-  constructor(version = '10', server = 'there.test', name = 'room') {
+  /** `create`: more of what the create event says. */
+  constructor(version = '10', server = 'there.test', name = 'room', create: JsonObject = {}) {
     this.version = version;
     this.rules = roomVersion(version) as RoomVersionRules;
     this.creator = `@creator:${server}`;
@@ -75,7 +76,7 @@ export class RoomBuilder {
     const fields = {
       type: 'm.room.create',
       stateKey: '',
-      content: { room_version: version, 'test.name': name, ...creator },
+      content: { room_version: version, 'test.name': name, ...creator, ...create },
       more: this.rules.hashRoomIds ? {} : { room_id: named },
     };
     this.roomId = named;

@@ -104,6 +104,16 @@ export class RoomHomeserver implements Homeserver {
     return this.accountDataOf.get(`${userId} ${type}`) ?? null;
   }
 
+  /** By target: what `readAs` answers with 200; 404 for any other. */
+  readonly answers = new Map<string, JsonObject>();
+
+  async readAs(_caller: Caller, target: string) {
+    this.#called(`readAs ${target}`);
+    const body = this.answers.get(target);
+    const missing = { errcode: 'M_NOT_FOUND', error: 'by the homeserver' };
+    return { status: body === undefined ? 404 : 200, body: Buffer.from(JSON.stringify(body ?? missing)) };
+  }
+
   async resolveAlias(alias: string) {
     this.#called('resolveAlias');
     return this.aliases.get(alias) ?? null;

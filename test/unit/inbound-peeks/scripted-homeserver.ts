@@ -146,6 +146,7 @@ export class ScriptedHomeserver implements Homeserver {
   joinedRooms = unscripted;
   filter = unscripted;
   accountData = unscripted;
+  readAs = unscripted;
   asReader = () => null;
   resolveAlias = unscripted;
   notaryKeys = unscripted;

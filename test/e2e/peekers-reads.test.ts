@@ -1,8 +1,10 @@
+import { crc32, deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ClientEvent, enc, type MatrixClient } from '../support/client.ts';
 import { type Pair, startPair } from '../support/federation.ts';
 import { newUser } from './accounts.ts';
-import { idsOf } from './rooms.ts';
+import { idsOf, sectionOf, timelineOf } from './rooms.ts';
+import { until } from './until.ts';
 
 let pair: Pair;
 beforeAll(async () => {
@@ -123,3 +125,112 @@ describe('somebody who has left a room of their own homeserver', () => {
     expect(unsigned).toMatchObject({ membership: 'join' });
   });
 });
+
+describe('a room of another server', () => {
+  let alice: MatrixClient;
+  let bob: MatrixClient;
+  beforeAll(async () => {
+    alice = await newUser(pair.a, 'alice');
+    bob = await newUser(pair.b, 'bob');
+  });
+  const summary = (reader: MatrixClient, roomId: string, query = '') =>
+    reader.request('GET', `/v1/room_summary/${enc(roomId)}${query}`);
+
+  it('is summed up for those who name no server, as the homeserver does it for those who name one', async () => {
+    const roomId = await alice.createWorldReadableRoom({ name: 'The lobby', topic: 'Talk' });
+    const named = await summary(bob, roomId, `?via=${enc(pair.a.serverName)}`);
+    expect(named).toMatchObject({ status: 200, body: { name: 'The lobby', num_joined_members: 1 } });
+    expect(await summary(bob, roomId)).toMatchObject({ status: 400 });
+    expect(await bob.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 200 });
+    expect(await summary(bob, roomId)).toMatchObject({ status: 200, body: named.body });
+  });
+
+  it('is asked for at the server in its ID, though nobody peeks into it', async () => {
+    const roomId = await alice.createWorldReadableRoom({ name: 'Older', room_version: '10' });
+    // The homeserver has two seconds for it, which may be few on a busy machine.
+    await until(
+      'the server in the ID told of the room',
+      async () => (await summary(bob, roomId)).status === 200,
+    );
+    expect((await summary(bob, roomId)).body).toMatchObject({ name: 'Older', num_joined_members: 1 });
+    const closed = await alice.createRoom({ preset: 'private_chat', room_version: '10' });
+    expect(await summary(bob, closed)).toMatchObject({ status: 400 });
+  });
+
+  it('a space that is peeked shows its children: those of its server, our own, none that are closed', async () => {
+    const via = [pair.a.serverName];
+    const open = await alice.createWorldReadableRoom({ name: 'Open' });
+    const closed = await alice.createRoom({ preset: 'private_chat', name: 'Closed' });
+    const ours = await bob.createWorldReadableRoom({ name: 'Ours' });
+    const space = await alice.createWorldReadableRoom({
+      name: 'The space',
+      creation_content: { type: 'm.space' },
+    });
+    await alice.sendState(space, 'm.space.child', { via, order: 'a' }, open);
+    await alice.sendState(space, 'm.space.child', { via, order: 'b' }, closed);
+    await alice.sendState(space, 'm.space.child', { via: [pair.b.serverName], order: 'c' }, ours);
+
+    const hierarchy = () => bob.request('GET', `/v1/rooms/${enc(space)}/hierarchy?limit=10`);
+    expect((await hierarchy()).status).toBe(403);
+    expect(await bob.peek(space, via)).toMatchObject({ status: 200 });
+    const told = async () => ((await hierarchy()).body.rooms as unknown[]).length;
+    await until('both children were told of', async () => (await told()) === 3);
+    const { body } = await hierarchy();
+    expect(body.rooms).toMatchObject([
+      { room_id: space, name: 'The space', children_state: [{}, {}, {}] },
+      { room_id: open, name: 'Open' },
+      { room_id: ours, name: 'Ours' },
+    ]);
+    const toMember = await alice.require('GET', `/v1/rooms/${enc(space)}/hierarchy?max_depth=0`);
+    expect((body.rooms as unknown[])[0]).toEqual((toMember.rooms as unknown[])[0]);
+  });
+
+  it('its media load through our own homeserver, as they do for members', async () => {
+    const roomId = await alice.createWorldReadableRoom();
+    const picture = png(40);
+    const uploaded = await fetch(`${pair.a.url}/_matrix/media/v3/upload?filename=square.png`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${alice.token}`, 'content-type': 'image/png' },
+      body: new Uint8Array(picture),
+    });
+    const { content_uri: uri } = (await uploaded.json()) as { content_uri: string };
+    await alice.send(roomId, 'm.room.message', { msgtype: 'm.image', body: 'square.png', url: uri });
+
+    const before = await bob.sync();
+    expect(await bob.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 200 });
+    const sync = await bob.syncUntil(before.next_batch, ({ rooms }) => roomId in rooms.peek);
+    const shown = timelineOf(sectionOf(sync, 'peek', roomId)).at(-1)?.content;
+    expect(shown).toMatchObject({ url: uri });
+    const media = String(shown?.url).slice('mxc://'.length);
+    const load = (path: string) =>
+      fetch(`${pair.b.url}/_matrix/client/v1/media/${path}`, {
+        headers: { authorization: `Bearer ${bob.token}` },
+      });
+    const download = await load(`download/${media}`);
+    expect([download.status, download.headers.get('content-type')]).toEqual([200, 'image/png']);
+    expect(Buffer.from(await download.arrayBuffer()).equals(picture)).toBe(true);
+    const thumbnail = await load(`thumbnail/${media}?width=32&height=32&method=crop`);
+    expect([thumbnail.status, thumbnail.headers.get('content-type')]).toEqual([200, 'image/png']);
+    expect((await thumbnail.arrayBuffer()).byteLength).toBeGreaterThan(0);
+  });
+});
+
+/** A grey square with that many pixels a side. */
+function png(side: number): Buffer {
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(side, 0);
+  header.writeUInt32BE(side, 4);
+  header.writeUInt8(8, 8);
+  const rows = Buffer.alloc((side + 1) * side, 0x80);
+  for (let row = 0; row < side; row++) rows[row * (side + 1)] = 0;
+  const chunks = [chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))];
+  return Buffer.concat([Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]), ...chunks]);
+}
+
+function chunk(type: string, data: Buffer): Buffer {
+  const typed = Buffer.concat([Buffer.from(type), data]);
+  const [length, checksum] = [Buffer.alloc(4), Buffer.alloc(4)];
+  length.writeUInt32BE(data.length);
+  checksum.writeUInt32BE(crc32(typed));
+  return Buffer.concat([length, typed, checksum]);
+}
