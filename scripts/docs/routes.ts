@@ -14,11 +14,23 @@ export const ROUTES: readonly Route[] = [
   },
   { path: '^/_matrix/client/versions$', why: 'says that peeking works here' },
   {
-    path: '^/_matrix/client/(r0|v3|unstable|api/v1)/(join/|rooms/[^/]+/join$)',
-    why: 'joins of peeked rooms are noticed',
+    path: '^/_matrix/client/(r0|v3|unstable|api/v1)/(join|knock)/',
+    why: 'joins of peeked rooms are noticed, and get the peeked servers to ask',
   },
   {
-    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(rooms/[^/]+/(messages$|members$|initialSync$|relations/)|keys/changes$|events$|initialSync$)',
+    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/rooms/[^/]+/(aliases|context|event|hierarchy|initialSync|join|joined_members|members|messages|read_markers|receipt|relations|state|summary|threads|timestamp_to_event)(/|$)',
+    why: 'peeked rooms are read and joined, receipts of who only peeks held back, sync tokens turned back',
+  },
+  {
+    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(directory/room/|publicRooms$|room_summary/)',
+    why: 'servers are learned that rooms may be peeked through',
+  },
+  {
+    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(logout(/all)?$|devices/|delete_devices$|account/(deactivate|password)$|user/[^/]+/account_data/m\\.ignored_user_list$)',
+    why: 'tokens that are good no longer, and whom a user ignores, are noticed at once',
+  },
+  {
+    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(keys/changes$|events$|initialSync$)',
     why: 'sync tokens are turned back into those of the homeserver',
   },
   { path: '^/_synapse/admin/v1/rooms/[^/]+/messages$', why: 'the same' },
