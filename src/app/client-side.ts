@@ -28,6 +28,7 @@ import type { Homeserver } from '../homeserver/homeserver.ts';
 import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { BecomingResident } from '../peeking/becoming-resident.ts';
+import type { Dormancy } from '../peeking/dormancy.ts';
 import type { Peeking } from '../peeking/peeking.ts';
 import type { Previewing } from '../peeking/previewing.ts';
 import type { Residency } from '../peeking/residency.ts';
@@ -58,6 +59,7 @@ export interface ClientSideDeps {
   readonly learned: LearnedServers;
   readonly peeking: Peeking;
   readonly previewing: Previewing;
+  readonly dormancy: Dormancy;
   readonly residency: Residency;
   readonly becomingResident: BecomingResident;
   readonly clock: Clock;
@@ -69,7 +71,7 @@ export interface ClientSideDeps {
 
 /** What answers clients, built once. */
 export function createClientSide(config: Config, deps: ClientSideDeps) {
-  const { store, homeserver, forwarder, trusted, devicePeeks, outbound, peeking } = deps;
+  const { store, homeserver, forwarder, trusted, devicePeeks, outbound, peeking, dormancy } = deps;
   const { learned, previewing, residency, becomingResident, clock, metrics, logger } = deps;
 
   const ignoredUsers = new IgnoredUsers(homeserver, clock);
@@ -82,7 +84,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     devicePeeks,
     sections: new DeviceSectionReader(store, rooms, logger),
     filters: new DeviceFilters(homeserver),
-    ledger: new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync: config.sincelessSync }),
+    ledger: new PeekLedger({ store, peeking, devicePeeks, dormancy, sincelessSync: config.sincelessSync }),
     wakes: deps.wakes,
     held,
     clock,

@@ -17,12 +17,15 @@ import { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import { BecomingRemote } from '../peeking/becoming-remote.ts';
 import { BecomingResident } from '../peeking/becoming-resident.ts';
+import { Dormancy } from '../peeking/dormancy.ts';
 import { Peeking } from '../peeking/peeking.ts';
 import { MOST_PREVIEWS_OF_USER, Previewing } from '../peeking/previewing.ts';
 import { Residency } from '../peeking/residency.ts';
 import { RoomChanges } from '../peeking/room-changes.ts';
+import { RoomOpening } from '../peeking/room-opening.ts';
 import { RoomReaders } from '../peeking/room-readers.ts';
 import { Sweeps } from '../peeking/sweeps.ts';
+import { Waking } from '../peeking/waking.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { createMetrics, type Metrics } from '../platform/metrics.ts';
@@ -151,13 +154,25 @@ export function createContext(
   const becomingResident = new BecomingResident({ ...moving, remoteFeed });
   const becomingRemote = new BecomingRemote({ ...moving, inbound, serverName });
   const learned = new LearnedServers(serverName);
+  const opening = new RoomOpening({ store, homeserver, outbound, readers, becomingResident });
+  const waking = new Waking({
+    store,
+    homeserver,
+    readers,
+    opening,
+    left: (roomId) => void becomingRemote.left(roomId),
+    clock,
+    logger,
+    metrics,
+  });
+  const dormancy = new Dormancy({ store, readers, waking, clock, dormantAfterMs: config.dormantAfter });
   const peeking = new Peeking({
     store,
     homeserver,
-    outbound,
     learned,
     devicePeeks,
     readers,
+    opening,
     becomingResident,
     clock,
     logger,
@@ -189,6 +204,8 @@ export function createContext(
     previewing,
     readers,
     becomingResident,
+    dormancy,
+    waking,
     inbound,
     outbound,
     clock,
@@ -212,6 +229,7 @@ export function createContext(
     learned,
     peeking,
     previewing,
+    dormancy,
     residency,
     becomingResident,
     clock,

@@ -52,6 +52,8 @@ export interface Health {
   };
   readonly peeks: {
     readonly device: number | null;
+    /** Of these, those of devices that have not synced for PEEK_DORMANT_AFTER. */
+    readonly dormant: number | null;
     /** Of clients that know no peeks. */
     readonly previews: number | null;
     readonly inbound: number | null;
@@ -62,6 +64,7 @@ export interface Health {
   readonly held_syncs: number;
 }
 
+const NOT_COUNTED = { device: null, previews: null, dormant: null, inbound: null };
 /** Rooms of others that are listed. */
 const MOST_REMOTE_ROOMS = 100;
 
@@ -79,7 +82,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   const unread = await problemOf(store.ping());
   const unwritten = unread === null ? await problemOf(store.probe()) : null;
   const storeProblem = unread ?? unwritten;
-  const counts = unread === null ? await countPeeks(store) : { device: null, previews: null, inbound: null };
+  const counts = unread === null ? await countPeeks(store) : NOT_COUNTED;
   const feeds = residentFeeds.status();
   const report = await deps.report();
   const problem = problemOfHomeserver(peekingSwitch.off, report);
@@ -94,6 +97,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   metrics.outboundFailing.set(outbound.failing);
   if (counts.device !== null) metrics.devicePeeks.set(counts.device);
   if (counts.previews !== null) metrics.livePreviews.set(counts.previews);
+  if (counts.dormant !== null) metrics.dormantPeeks.set(counts.dormant);
   if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
 
   return {
@@ -142,12 +146,13 @@ function problemOfHomeserver(
 
 async function countPeeks(store: Store): Promise<Omit<Health['peeks'], 'outbound'>> {
   try {
-    const [device, inbound] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.all()]);
-    const live = device.filter((peek) => peek.ended === null);
+    const [all, inbound] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.all()]);
+    const live = all.filter((peek) => peek.ended === null);
     const previews = live.filter(isPreview).length;
-    return { device: live.length - previews, previews, inbound: inbound.length };
+    const dormant = live.filter((peek) => peek.dormantSince !== null).length;
+    return { device: live.length - previews, previews, dormant, inbound: inbound.length };
   } catch {
-    return { device: null, previews: null, inbound: null };
+    return NOT_COUNTED;
   }
 }
 

@@ -1,34 +1,31 @@
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
+import type { Dormancy } from '../peeking/dormancy.ts';
 import type { Peeking } from '../peeking/peeking.ts';
-import type { Clock } from '../platform/clock.ts';
 import type { DevicePeek, Store } from '../store/store.ts';
 import { isTold } from './endings.ts';
 
 /** Which peeks a request without `since` cancels: those a later request has shown to be delivered, all, or none. */
 export type SincelessSync = 'delivered' | 'all' | 'none';
 
-/** A peek that is read is kept alive, but not written down more often than this. */
-const SEEN_EVERY_MS = 60_000;
-
 /** What a presented token tells about the peeks of its device. */
 export class PeekLedger {
   readonly #store: Store;
   readonly #peeking: Peeking;
   readonly #devicePeeks: DevicePeeks;
-  readonly #clock: Clock;
+  readonly #dormancy: Dormancy;
   readonly #sinceless: SincelessSync;
 
   constructor(deps: {
     store: Store;
     peeking: Peeking;
     devicePeeks: DevicePeeks;
-    clock: Clock;
+    dormancy: Dormancy;
     sincelessSync: SincelessSync;
   }) {
     this.#store = deps.store;
     this.#peeking = deps.peeking;
     this.#devicePeeks = deps.devicePeeks;
-    this.#clock = deps.clock;
+    this.#dormancy = deps.dormancy;
     this.#sinceless = deps.sincelessSync;
   }
 
@@ -37,16 +34,27 @@ export class PeekLedger {
    * without `since` cancels stale peeks. `read` is null for such a request.
    */
   async book(device: Device, read: ReadonlyMap<number, number> | null): Promise<void> {
-    const now = this.#clock.now();
     for (const peek of await this.#devicePeeks.of(device)) {
-      if (read === null) await this.#withoutSince(peek);
-      else if (peek.ended !== null) {
-        await this.#ended(peek, read.get(peek.instance));
-        continue;
-      } else await this.#withSince(peek, read.has(peek.instance));
-      if (peek.ended === null && now - peek.seenAt >= SEEN_EVERY_MS) {
-        await this.#store.devicePeeks.update(peek, { seenAt: now });
+      if (peek.ended !== null) {
+        if (read !== null) await this.#ended(peek, read.get(peek.instance));
+      } else if (read === null && this.#isStale(peek)) {
+        await this.#peeking.end(peek, 'cancelled');
+      } else {
+        if (read?.has(peek.instance)) await this.#delivered(peek);
+        await this.#dormancy.seen(peek);
       }
+    }
+  }
+
+  /** How often a device that waits is to be told of. */
+  get seenEveryMs(): number {
+    return this.#dormancy.seenEveryMs;
+  }
+
+  /** The device waits for news: it is awake. Rejects with `StoreDownError`. */
+  async waits(device: Device): Promise<void> {
+    for (const peek of await this.#devicePeeks.of(device)) {
+      if (peek.ended === null) await this.#dormancy.seen(peek);
     }
   }
 
@@ -57,14 +65,12 @@ export class PeekLedger {
     }
   }
 
-  async #withoutSince(peek: DevicePeek): Promise<void> {
-    if (peek.ended !== null) return;
-    const stale = this.#sinceless === 'all' || (this.#sinceless === 'delivered' && peek.delivered);
-    if (stale) await this.#peeking.end(peek, 'cancelled');
+  #isStale(peek: DevicePeek): boolean {
+    return this.#sinceless === 'all' || (this.#sinceless === 'delivered' && peek.delivered);
   }
 
-  async #withSince(peek: DevicePeek, inToken: boolean): Promise<void> {
-    if (!inToken || (peek.delivered && peek.initial === null)) return;
+  async #delivered(peek: DevicePeek): Promise<void> {
+    if (peek.delivered && peek.initial === null) return;
     await this.#store.devicePeeks.update(peek, { delivered: true, initial: null });
   }
 }

@@ -77,6 +77,7 @@ export class SyncRace {
       aborted(this.#deps.held.ending, stops.signal).then(() => ({ kind: 'ending' }) as const),
     ]);
     const timeUp = this.#timeUp(entrant, stops.signal);
+    void this.#stayAwake(entrant.device, stops.signal);
     try {
       const outcome = await this.#untilNews(entrant, over, timeUp);
       if (outcome.kind === 'answer' && outcome.answer.status === 200) {
@@ -146,6 +147,16 @@ export class SyncRace {
     if (vouched || joined) return null;
     const late = this.#deps.clock.sleep(REFUSAL_GRACE_MS).then(() => null);
     return Promise.race([poll.answer, over, late]);
+  }
+
+  /** Who waits does not fall asleep, however long it takes. What fails once is made up for by the next time. */
+  async #stayAwake(device: Device, stop: AbortSignal): Promise<void> {
+    const { ledger, clock } = this.#deps;
+    for (;;) {
+      await clock.sleep(ledger.seenEveryMs, stop);
+      if (stop.aborted) return;
+      await ledger.waits(device).catch(() => undefined);
+    }
   }
 
   /** When a poll that an earlier request began outlasts what this one wants to wait. */

@@ -1,5 +1,5 @@
 import type { Clock } from '../platform/clock.ts';
-import { MatrixError } from '../platform/matrix-error.ts';
+import { limitExceeded, type MatrixError } from '../platform/matrix-error.ts';
 import { InstanceTakenError } from '../store/instance-taken-error.ts';
 import type { DevicePeek, Store } from '../store/store.ts';
 import { isPreview } from './preview-devices.ts';
@@ -13,6 +13,8 @@ export interface Device {
 const ORIGIN = Date.UTC(2026, 0, 1);
 
 const MOST_ATTEMPTS = 20;
+/** A device that holds its limit is told to try again after this; it has to end a peek before that. */
+const FULL_RETRY_MS = 60_000;
 
 /** Which device peeks into what. Which devices have anything here is known without asking the store. */
 export class DevicePeeks {
@@ -54,19 +56,23 @@ export class DevicePeeks {
     return this.#known.size > 0;
   }
 
+  /** Rejects with 429 when the device holds its limit without this room: before anything is done for it. */
+  async refuseBeyondLimit(device: Device, roomId: string): Promise<void> {
+    const live = (await this.of(device)).filter(({ ended }) => ended === null);
+    if (live.length >= this.#limits.perDevice && !live.some((peek) => peek.roomId === roomId)) {
+      throw this.#full();
+    }
+  }
+
+  #full(): MatrixError {
+    const rooms = this.#limits.perDevice;
+    return limitExceeded(`This device peeks into ${rooms} rooms already: end one first`, FULL_RETRY_MS);
+  }
+
   /** Starts a peek, or renews the one there is. Rejects with 429 when the device holds its limit. */
   async begin(device: Device, roomId: string): Promise<{ peek: DevicePeek; created: boolean }> {
     const added = await this.#add(device, roomId, this.#clock.now());
-    if (added === 'full') {
-      throw new MatrixError(
-        429,
-        'M_LIMIT_EXCEEDED',
-        `This device peeks into ${this.#limits.perDevice} rooms already: end one first`,
-        {
-          retry_after_ms: 60_000,
-        },
-      );
-    }
+    if (added === 'full') throw this.#full();
     this.#learn(device);
     return added;
   }

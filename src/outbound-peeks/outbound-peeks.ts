@@ -118,16 +118,22 @@ export class OutboundPeeks {
       const [first] = live;
       if (first !== undefined && log !== null && log.closed === null) {
         await this.#learnCandidates(first, servers);
+        if (log.asleep !== null) await store.logs.setFeed(roomId, { asleep: null });
         return log;
       }
       for (const peek of live) await this.#upkeep.letGo(peek);
-      const members = log === null ? [] : await memberServers.of(roomId);
-      return this.#subscriber.subscribe(
-        roomId,
-        orderedCandidates(roomId, [...servers, ...members], serverName),
-        null,
-      );
+      const known = log === null ? [] : [...(log.asleep?.via ?? []), ...(await memberServers.of(roomId))];
+      const candidates = orderedCandidates(roomId, [...servers, ...known], serverName);
+      const opened = await this.#subscriber.subscribe(roomId, candidates, null);
+      if (log !== null && log.asleep !== null) await store.logs.setFeed(roomId, { asleep: null });
+      return opened;
     });
+  }
+
+  /** The servers through which the room is peeked, and those that it might be; none where it is not. */
+  async via(roomId: string): Promise<string[]> {
+    const live = await this.#live(roomId);
+    return [...new Set(live.flatMap(({ server, candidates }) => [server, ...candidates]))];
   }
 
   /** Servers that a later caller names are there for the day when the present one is gone. */

@@ -1,35 +1,29 @@
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { RoomQueues } from '../feeds/room-queues.ts';
-import { type Caller, type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
+import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
 import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
-import { isObject } from '../matrix/json.ts';
 import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
-import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
-import { pduOf } from '../rooms/log-entries.ts';
-import { whyNotPeekable } from '../rooms/readable.ts';
 import { readableHead } from '../rooms/timeline.ts';
 import type { DevicePeek, RoomLog, Store } from '../store/store.ts';
 import type { BecomingResident } from './becoming-resident.ts';
+import type { Peeker, RoomOpening } from './room-opening.ts';
 import type { RoomReaders } from './room-readers.ts';
+
+export type { Peeker } from './room-opening.ts';
 
 export interface PeekingDeps {
   readonly store: Store;
   readonly homeserver: Homeserver;
-  readonly outbound: OutboundPeeks;
   readonly learned: LearnedServers;
   readonly devicePeeks: DevicePeeks;
   readonly readers: RoomReaders;
+  readonly opening: RoomOpening;
   readonly becomingResident: BecomingResident;
   readonly clock: Clock;
   readonly logger: Logger;
-}
-
-/** Who peeks, and the credentials to ask the homeserver with in their name. */
-export interface Peeker extends Identity {
-  readonly caller: Caller;
 }
 
 /** The stories of a client: it peeks into a room, and stops. Rejections are `MatrixError`s, as MSC2753 has them. */
@@ -50,10 +44,12 @@ export class Peeking {
     servers: readonly string[],
   ): Promise<{ roomId: string; expiresAt: number }> {
     const { roomId, known } = await this.#resolve(roomIdOrAlias);
-    this.#deps.learned.learn(roomId, [...servers, ...known]);
+    const { learned, devicePeeks } = this.#deps;
+    learned.learn(roomId, [...servers, ...known]);
+    await devicePeeks.refuseBeyondLimit(deviceOf(who), roomId);
     return this.opened(who, roomId, [...servers, ...known], async () => {
-      const { peek } = await this.#deps.devicePeeks.begin(deviceOf(who), roomId);
-      return { roomId, expiresAt: this.#deps.devicePeeks.expiresAt(peek) };
+      const { peek } = await devicePeeks.begin(deviceOf(who), roomId);
+      return { roomId, expiresAt: devicePeeks.expiresAt(peek) };
     });
   }
 
@@ -68,9 +64,9 @@ export class Peeking {
     begin: (log: RoomLog) => Promise<T>,
   ): Promise<T> {
     const own = serverNameOf(roomId);
-    const learned = this.#deps.learned.of(roomId);
-    const candidates = [...servers, ...learned, ...(own === null ? [] : [own])];
-    return this.#queues.run(roomId, async () => begin(await this.#open(who, roomId, candidates)));
+    const { opening, learned } = this.#deps;
+    const candidates = [...servers, ...learned.of(roomId), ...(own === null ? [] : [own])];
+    return this.#queues.run(roomId, async () => begin(await opening.open(roomId, candidates, who)));
   }
 
   /** Ends a peek of this device. */
@@ -85,14 +81,21 @@ export class Peeking {
     await this.end(peek, 'unpeek');
   }
 
-  /** Ends a peek for any reason; what it was still owed is kept for its next `/sync`. */
-  async end(peek: DevicePeek, reason: NonNullable<DevicePeek['ended']>['reason']): Promise<void> {
+  /**
+   * Ends a peek for any reason; what it was still owed, up to the present end of the log or an earlier `position`, is
+   * kept for its next `/sync`.
+   */
+  async end(
+    peek: DevicePeek,
+    reason: NonNullable<DevicePeek['ended']>['reason'],
+    position = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     const { store, clock, readers } = this.#deps;
     const log = await store.logs.get(peek.roomId);
     await store.devicePeeks.end(peek, {
       at: clock.now(),
       reason,
-      position: log === null ? 0 : readableHead(log),
+      position: log === null ? 0 : Math.min(position, readableHead(log)),
     });
     await readers.release(peek.roomId);
   }
@@ -116,81 +119,15 @@ export class Peeking {
     return { roomId: found.roomId, known: found.servers };
   }
 
-  async #open(who: Peeker, roomId: string, candidates: readonly string[]): Promise<RoomLog> {
-    const { homeserver, becomingResident, outbound } = this.#deps;
-    if (homeserver.readerReady()) {
-      const visibility = await this.#ownVisibility(roomId);
-      if (visibility === 'not-readable') {
-        const membership = await homeserver.membership(roomId);
-        // What another device peeks there goes on until the homeserver has joined.
-        if (membership === 'partial' && !outbound.isPeeked(roomId)) {
-          throw new MatrixError(503, 'M_UNKNOWN', 'The homeserver is still joining this room', {
-            retry_after_ms: 10_000,
-          });
-        }
-        if (membership === 'resident') {
-          if ((await homeserver.joinedRooms(who.caller)).includes(roomId)) refuseMember('join');
-          throw new MatrixError(403, 'M_FORBIDDEN', 'The history of this room is not world-readable');
-        }
-      } else {
-        await this.#checkMember(who, roomId);
-        await this.#checkOpen(roomId);
-        const log = await becomingResident.open(roomId);
-        // Again now that the feed has its place: what closes the room from here on, the feed sees.
-        await this.#checkOpen(roomId);
-        return log;
-      }
-    }
-    const log = await outbound.subscribe(roomId, candidates);
-    await this.refuseBanned(who, roomId);
-    return log;
-  }
-
-  /** The visibility event of a room that our homeserver is in and that is open; else `'not-readable'`. */
-  async #ownVisibility(roomId: string) {
-    try {
-      return await this.#deps.homeserver.stateEvent(roomId, 'm.room.history_visibility', '');
-    } catch (error) {
-      if (error instanceof NotReadable) return 'not-readable' as const;
-      throw error;
-    }
-  }
-
-  async #checkMember(who: Identity, roomId: string): Promise<void> {
-    const member = await this.#deps.homeserver.stateEvent(roomId, 'm.room.member', who.userId);
-    refuseMember(isObject(member?.content) ? member.content.membership : undefined);
-  }
-
-  async #checkOpen(roomId: string): Promise<void> {
-    const { homeserver } = this.#deps;
-    const [visibility, encryption] = await Promise.all([
-      homeserver.stateEvent(roomId, 'm.room.history_visibility', ''),
-      homeserver.stateEvent(roomId, 'm.room.encryption', ''),
-    ]);
-    const refusal = whyNotPeekable({ visibility, encryption });
-    if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
-  }
-
   /** Rejects with 403 where a remotely peeked room has banned the user. To be called in the room's turn. */
-  async refuseBanned(who: Identity, roomId: string): Promise<void> {
-    const [member] = await this.#deps.store.replicas.stateOf(roomId, [['m.room.member', who.userId]]);
-    const content = member === undefined ? undefined : pduOf(member).content;
-    // The homeserver is not in the room, so only a ban can still mean something here.
-    if (isObject(content) && content.membership === 'ban') {
-      await this.#deps.readers.releaseNow(roomId);
-      refuseMember('ban');
-    }
+  refuseBanned(who: Identity, roomId: string): Promise<void> {
+    return this.#deps.opening.refuseBanned(who, roomId);
   }
 
   async #isKnown(roomId: string): Promise<boolean> {
     if ((await this.#deps.store.logs.get(roomId)) !== null) return true;
     return (await this.#deps.homeserver.membership(roomId)) !== 'absent';
   }
-}
-
-function refuseMember(membership: unknown): void {
-  if (membership === 'join') throw new MatrixError(400, 'M_BAD_STATE', 'You are in this room already');
-  if (membership === 'ban') throw new MatrixError(403, 'M_FORBIDDEN', 'You are banned from this room');
 }
 
 /** Guests are keyed by user: what they are given as a device does not outlive the visit. */

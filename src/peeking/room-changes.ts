@@ -103,7 +103,7 @@ export class RoomChanges {
     }
     if (membership === 'join') return;
     if (server === this.#deps.serverName) {
-      if (membership === 'ban') await this.#banned(log.roomId, entry.stateKey);
+      if (membership === 'ban') await this.#banned(log.roomId, entry.stateKey, entry.position);
     } else if (log.feed === 'remote' && this.#deps.outbound.peeksThrough(log.roomId, server)) {
       this.#countLater(log.roomId, server);
     }
@@ -125,10 +125,11 @@ export class RoomChanges {
     await store.logs.append(roomId, { entries: [], close: { reason: 'acl' } });
   }
 
-  async #banned(roomId: string, userId: string): Promise<void> {
+  /** Their peeks end with the event that bans them: what was said after it is not for them. */
+  async #banned(roomId: string, userId: string, position: number): Promise<void> {
     const { store, peeking } = this.#deps;
     for (const peek of await store.devicePeeks.ofRoom(roomId)) {
-      if (peek.userId === userId) await peeking.end(peek, 'closed');
+      if (peek.userId === userId) await peeking.end(peek, 'closed', position);
     }
   }
 

@@ -64,12 +64,17 @@ export class RoomReaders {
     if (await this.hasReader(roomId)) return;
     this.#openedForServers.delete(roomId);
     await residentFeeds.stop(roomId);
+    const isKept = (await this.#pointedAt()).has(roomId);
+    // Before the peek is let go: after a crash in between it still is what nobody reads.
+    if (isKept && log.asleep === null) await this.#fallAsleep(log);
     if (log.feed === 'remote' || outbound.isPeeked(roomId)) await outbound.letGo(roomId);
-    if (await this.#isPointedAt(roomId)) {
-      if (!log.needsCatchUp) await store.logs.setFeed(roomId, { needsCatchUp: true });
-    } else {
-      await store.logs.drop(roomId);
-    }
+    if (!isKept) await store.logs.drop(roomId);
+  }
+
+  async #fallAsleep({ roomId, feed }: RoomLog): Promise<void> {
+    const { store, outbound } = this.#deps;
+    const via = feed === 'remote' ? await outbound.via(roomId) : [];
+    await store.logs.setFeed(roomId, { needsCatchUp: true, asleep: { via } });
   }
 
   /** A room that was closed: its peeks end, on all devices and for all servers, at the closing event. */
@@ -129,22 +134,31 @@ export class RoomReaders {
     const { store, residentFeeds } = this.#deps;
     for (const log of await store.logs.all()) {
       if (log.closed !== null) await this.closed(log);
-      else if (log.feed === 'resident' && (await this.hasReader(log.roomId)))
+      else if (log.feed === 'resident' && log.asleep === null && (await this.hasReader(log.roomId)))
         residentFeeds.follow(log.roomId);
     }
   }
 
   /** Lets go of rooms whose last reader went unnoticed, and takes up those whose feed does not run here. */
   async sweep(): Promise<void> {
+    const kept = await this.#pointedAt();
     for (const log of await this.#deps.store.logs.all()) {
       if (log.closed !== null) await this.closed(log);
-      else if (!(await this.hasReader(log.roomId))) await this.release(log.roomId);
-      else if (this.#wantsFeed(log)) await this.queues.run(log.roomId, () => this.#feed(log.roomId));
+      else if (!(await this.hasReader(log.roomId))) {
+        if (!kept.has(log.roomId) || !this.#isAtRest(log)) await this.release(log.roomId);
+      } else if (this.#wantsFeed(log)) await this.queues.run(log.roomId, () => this.#feed(log.roomId));
     }
   }
 
-  #wantsFeed({ feed, roomId }: RoomLog): boolean {
+  /** It sleeps, and nothing that feeds it runs here. */
+  #isAtRest({ roomId, asleep }: RoomLog): boolean {
     const { residentFeeds, outbound } = this.#deps;
+    return asleep !== null && !outbound.isPeeked(roomId) && !residentFeeds.isRunning(roomId);
+  }
+
+  #wantsFeed({ feed, roomId, asleep }: RoomLog): boolean {
+    const { residentFeeds, outbound } = this.#deps;
+    if (asleep !== null) return false;
     return feed === 'resident' && (outbound.isPeeked(roomId) || !residentFeeds.isRunning(roomId));
   }
 
@@ -165,10 +179,10 @@ export class RoomReaders {
     return (await store.inboundPeeks.ofRoom(roomId)).length > 0;
   }
 
-  async #isPointedAt(roomId: string): Promise<boolean> {
+  /** Rooms that somebody has a place in, be they asleep, or owed what is left. */
+  async #pointedAt(): Promise<ReadonlySet<string>> {
     const { store } = this.#deps;
-    const peeks = await store.devicePeeks.all();
-    if (peeks.some((peek) => peek.roomId === roomId)) return true;
-    return (await store.inboundPeeks.cursors()).some((cursor) => cursor.roomId === roomId);
+    const [peeks, cursors] = [await store.devicePeeks.all(), await store.inboundPeeks.cursors()];
+    return new Set([...peeks, ...cursors].map(({ roomId }) => roomId));
   }
 }

@@ -5,9 +5,11 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Store } from '../store/store.ts';
 import type { BecomingResident } from './becoming-resident.ts';
+import type { Dormancy } from './dormancy.ts';
 import type { Peeking } from './peeking.ts';
 import type { Previewing } from './previewing.ts';
 import type { RoomReaders } from './room-readers.ts';
+import type { Waking } from './waking.ts';
 
 /** A log keeps what is younger than this … */
 const KEEP_MS = 36 * 3_600_000;
@@ -24,6 +26,8 @@ export interface SweepsDeps {
   readonly previewing: Previewing;
   readonly readers: RoomReaders;
   readonly becomingResident: BecomingResident;
+  readonly dormancy: Dormancy;
+  readonly waking: Waking;
   readonly inbound: InboundPeeks;
   readonly outbound: OutboundPeeks;
   readonly clock: Clock;
@@ -41,15 +45,18 @@ export class Sweeps {
   }
 
   async run(): Promise<void> {
-    const { store, clock, owner, outbound, inbound, readers, becomingResident, logger } = this.#deps;
+    const { store, clock, owner, outbound, inbound, readers, becomingResident, dormancy, waking, logger } =
+      this.#deps;
     if (!(await store.leases.acquire('sweep', owner, LEASE_MS))) return;
     const now = clock.now();
     for (const [name, task] of [
       ['device peeks', () => this.#devicePeeks(now)],
+      ['sleeping devices', () => dormancy.sweep(now)],
       ['inbound peeks', () => inbound.evict(now)],
       ['outbound peeks', () => outbound.sweep(now)],
       ['room logs', () => this.#prune(now)],
       ['readers', () => readers.sweep()],
+      ['sleeping rooms', () => waking.sweep()],
       ['joined rooms', () => becomingResident.sweep(now)],
     ] as const) {
       try {

@@ -51,6 +51,7 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     },
 
     devicePeeks: gauge('device_peeks', 'Peeks of devices on rooms'),
+    dormantPeeks: gauge('device_peeks_dormant', 'Of these, peeks of devices that have not synced for long'),
     livePreviews: gauge('live_previews', 'Previews of clients that know no peeks'),
     inboundPeeks: gauge('inbound_peeks', 'Peeks of other servers into our rooms'),
     outboundPeeks: gauge('outbound_peeks', 'Our peeks into rooms of other servers'),
@@ -85,6 +86,10 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     ),
     gaps: counter('gaps_total', 'Gaps in a remote room: filled, or left and shown as limited', {
       outcome: ['filled', 'left'],
+    }),
+    /** outcome: `fed`, `closed` (it may be peeked no longer), `failed` (it is tried again). */
+    wakes: counter('wakes_total', 'Rooms that nobody awake had read for a while, and somebody reads again', {
+      outcome: ['fed', 'closed', 'failed'],
     }),
     /** outcome: `moved` (to another server), `nobody` (none lets us just now; it is tried again). */
     failovers: counter('failovers_total', 'Peeked rooms whose server was lost', {

@@ -22,12 +22,15 @@ import { LearnedServers } from '../../src/outbound-peeks/learned-servers.ts';
 import { OutboundPeeks } from '../../src/outbound-peeks/outbound-peeks.ts';
 import { BecomingRemote } from '../../src/peeking/becoming-remote.ts';
 import { BecomingResident } from '../../src/peeking/becoming-resident.ts';
+import { Dormancy } from '../../src/peeking/dormancy.ts';
 import { type Peeker, Peeking } from '../../src/peeking/peeking.ts';
 import { MOST_PREVIEWS_OF_USER, Previewing } from '../../src/peeking/previewing.ts';
 import { Residency } from '../../src/peeking/residency.ts';
 import { RoomChanges } from '../../src/peeking/room-changes.ts';
+import { RoomOpening } from '../../src/peeking/room-opening.ts';
 import { RoomReaders } from '../../src/peeking/room-readers.ts';
 import { Sweeps } from '../../src/peeking/sweeps.ts';
+import { Waking } from '../../src/peeking/waking.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { ReplicaSummaries } from '../../src/room-reads/replica-summaries.ts';
@@ -57,6 +60,8 @@ export const ALICE: Peeker = {
 export interface HouseOptions {
   readonly perDevice?: number;
   readonly sincelessSync?: SincelessSync;
+  /** Default: nobody falls asleep. */
+  readonly dormantAfterMs?: number;
   readonly serversPerRoom?: number;
   /** Default: SQLite in memory. */
   readonly store?: Store;
@@ -88,6 +93,9 @@ export class PeekingHouse {
   readonly becomingResident: BecomingResident;
   readonly becomingRemote: BecomingRemote;
   readonly learned: LearnedServers;
+  readonly opening: RoomOpening;
+  readonly waking: Waking;
+  readonly dormancy: Dormancy;
   readonly peeking: Peeking;
   readonly previewing: Previewing;
   readonly roomChanges: RoomChanges;
@@ -176,8 +184,18 @@ export class PeekingHouse {
     this.becomingRemote = new BecomingRemote({ ...moving, inbound, serverName: 'here.test' });
     const { becomingResident } = this;
     this.learned = new LearnedServers('here.test');
-    const { learned } = this;
-    this.peeking = new Peeking({ ...common, outbound, learned, devicePeeks, readers, becomingResident });
+    this.opening = new RoomOpening({ ...common, outbound, readers, becomingResident });
+    const { learned, opening } = this;
+    this.waking = new Waking({
+      ...common,
+      readers,
+      opening,
+      left: (roomId) => void this.becomingRemote.left(roomId),
+    });
+    const { waking } = this;
+    const dormantAfterMs = options.dormantAfterMs ?? EXPIRE_AFTER;
+    this.dormancy = new Dormancy({ ...common, readers, waking, dormantAfterMs });
+    this.peeking = new Peeking({ ...common, learned, devicePeeks, readers, opening, becomingResident });
     this.previewing = new Previewing({
       ...common,
       outbound,
@@ -197,13 +215,15 @@ export class PeekingHouse {
       serverName: 'here.test',
     });
     this.residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
-    const { peeking } = this;
+    const { peeking, dormancy } = this;
     this.sweeps = new Sweeps({
       ...common,
       peeking,
       previewing,
       readers,
       becomingResident,
+      dormancy,
+      waking,
       inbound,
       outbound,
       owner: 'this process',
@@ -216,7 +236,7 @@ export class PeekingHouse {
     this.ignoredUsers = new IgnoredUsers(homeserver, clock);
     this.summaries = new ReplicaSummaries({ store, clock });
     const sincelessSync = options.sincelessSync ?? 'delivered';
-    this.ledger = new PeekLedger({ store, peeking, devicePeeks, clock, sincelessSync });
+    this.ledger = new PeekLedger({ store, peeking, devicePeeks, dormancy, sincelessSync });
     this.joins = new Joins(peeking);
   }
 

@@ -40,7 +40,7 @@ export async function becomeRemote(
   for (const event of parentsFirst(fresh, answer.rules)) await admission.take(event, current);
   await appendRemote(deps, roomId, admission, { gap: gap && fresh.length > 0, needsCatchUp: false });
   // The feed's kind last: a crash before it, and all this is done again.
-  await store.logs.setFeed(roomId, { feed: 'remote', needsCatchUp: false });
+  await store.logs.setFeed(roomId, { feed: 'remote', needsCatchUp: false, asleep: null });
 }
 
 /** The depth of the log's oldest event, and the newest state events that the log holds, by slot. */

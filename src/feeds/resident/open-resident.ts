@@ -21,7 +21,8 @@ const OWED_TO_DEVICES_MS = 60_000;
  *
  * The log of a room that was peeked at another server, and that our homeserver is in now, goes on with what the
  * homeserver has, and becomes a resident one. With `patient` that is only done when the two have an event in
- * common; else the log comes back as it was, still remote. Without it, readers see a gap there.
+ * common; else the log comes back as it was, still remote. Without it, readers see a gap there. One that was asleep
+ * goes on in the same way: what it missed is told, or is a gap, if it was much.
  * Rejects with `NotReadable` when the room is not open to non-members.
  */
 export async function openResident(
@@ -32,14 +33,14 @@ export async function openResident(
   const { store, homeserver, clock } = deps;
   const now = clock.now();
   const held = await store.logs.get(roomId);
-  if (held?.closed === null && held.feed === 'resident') return held;
+  if (held?.closed === null && held.feed === 'resident' && held.asleep === null) return held;
   if (held !== null && held.closed !== null) await dropClosed(store, roomId, now);
 
   const present = await homeserver.follow(roomId, null, {
     timeoutMs: 0,
     signal: AbortSignal.timeout(10_000),
   });
-  if (held?.closed === null) return becomeResident(deps, held, present.end, options.patient);
+  if (held?.closed === null) return goOnAsResident(deps, held, present.end, options.patient);
   const entries = (await newest(homeserver, roomId, present.end, SEED_EVENTS)).map((event) =>
     newEntry(event, now, { shown: true, applied: true }),
   );
@@ -53,7 +54,7 @@ export async function openResident(
 }
 
 /** What the homeserver has and the log has not is new, unless it lies before all that the log holds. */
-async function becomeResident(
+async function goOnAsResident(
   deps: AppendResidentDeps,
   log: RoomLog,
   feedToken: string,
@@ -63,7 +64,7 @@ async function becomeResident(
   const { roomId } = log;
   const { events, held } = await withCommon(store, homeserver, roomId, feedToken);
   const common = held.size > 0;
-  if (patient && !common) return log;
+  if (patient && !common && log.feed === 'remote') return log;
   const begin = (await logBegin(store, log)) ?? Number.NEGATIVE_INFINITY;
   const fresh = events.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin);
   // The feed's kind last: a crash before it, and all this is done again.
@@ -74,7 +75,7 @@ async function becomeResident(
   if (await isStatePartial(store, roomId)) {
     await store.logs.append(roomId, { entries: [stateWholeMark(deps.clock.now())] });
   }
-  await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false });
+  await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false, asleep: null });
   await store.replicas.drop(roomId);
   return (await store.logs.get(roomId)) ?? log;
 }

@@ -46,7 +46,7 @@ export class ResidentFeed {
   #done: Promise<void> | null = null;
   /** Why the last round failed, for health; null while it works. */
   trouble: string | null = null;
-  /** It has nothing more to follow: the room closed, was left, or its log is gone. */
+  /** It has nothing more to follow: the room closed, was left, sleeps, or its log is gone. */
   finished = false;
 
   constructor(roomId: string, deps: ResidentFeedDeps) {
@@ -64,7 +64,7 @@ export class ResidentFeed {
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#done;
-    await this.#deps.store.leases.release(this.#lease, this.#deps.owner).catch(() => undefined);
+    await this.#releaseLease();
   }
 
   get #lease(): string {
@@ -81,7 +81,7 @@ export class ResidentFeed {
           await clock.sleep(LEASE_MS / 5, signal);
           continue;
         }
-        if (!(await this.#round(signal))) return;
+        if (!(await this.#round(signal))) return await this.#releaseLease();
         retry = RETRY_MIN_MS;
         this.trouble = null;
       } catch (error) {
@@ -97,11 +97,15 @@ export class ResidentFeed {
     return this.#deps.store.leases.acquire(this.#lease, this.#deps.owner, POLL_MS + LEASE_MS);
   }
 
+  async #releaseLease(): Promise<void> {
+    await this.#deps.store.leases.release(this.#lease, this.#deps.owner).catch(() => undefined);
+  }
+
   /** One poll and what it brought into the log. False when there is nothing more to follow. */
   async #round(signal: AbortSignal): Promise<boolean> {
     const { store, homeserver } = this.#deps;
     const log = await store.logs.get(this.roomId);
-    if (log === null || log.closed !== null) return false;
+    if (log === null || log.closed !== null || log.asleep !== null) return false;
     try {
       const polled = await homeserver.follow(this.roomId, log.feedToken, { timeoutMs: POLL_MS, signal });
       return await this.#admit(log, polled.events, polled.end);

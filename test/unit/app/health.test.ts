@@ -71,7 +71,7 @@ describe('health', () => {
       homeserver: { reachable: true, version: 'Test 1', peeking: true, reader: true },
       store: { kind: 'sqlite', up: true },
       feeds: { resident: expect.any(Number), remote: 1, troubled: [] },
-      peeks: { device: 2, previews: 1, inbound: 0, outbound: 1 },
+      peeks: { device: 2, dormant: 0, previews: 1, inbound: 0, outbound: 1 },
       remote_rooms: [
         {
           room: '!remote:there.test',

@@ -137,6 +137,7 @@ describe('the last device is gone', () => {
   test('⇒ DELETE of this very peek, and nothing is left', async () => {
     const { house, room, peek } = await live();
     await house.peeking.unpeek(ALICE, room.roomId);
+    await house.settle();
     expect(house.remote.sent('DELETE')).toEqual([
       `${PEER} /_matrix/federation/v1/peek/${room.roomId}/${peek.peekId}`,
     ]);
