@@ -65,8 +65,7 @@ async function goOnAsResident(
   const { events, held } = await withCommon(store, homeserver, roomId, feedToken);
   const common = held.size > 0;
   if (patient && !common && log.feed === 'remote') return log;
-  const begin = (await logBegin(store, log)) ?? Number.NEGATIVE_INFINITY;
-  const fresh = events.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin);
+  const fresh = log.feed === 'resident' ? afterLast(events, held) : await beyond(store, log, events, held);
   // The feed's kind last: a crash before it, and all this is done again.
   await appendResident(deps, log, common ? fresh : fresh.slice(-SEED_EVENTS), {
     feedToken,
@@ -78,6 +77,22 @@ async function goOnAsResident(
   await store.logs.setFeed(roomId, { feed: 'resident', needsCatchUp: false, asleep: null });
   await store.replicas.drop(roomId);
   return (await store.logs.get(roomId)) ?? log;
+}
+
+/** What a log that the homeserver itself has written lacks: all that came after it. A hole before that stays one. */
+function afterLast(events: readonly ReadEvent[], held: ReadonlyMap<string, number>): ReadEvent[] {
+  return events.slice(events.findLastIndex(({ eventId }) => held.has(eventId)) + 1);
+}
+
+/** What a log that another server has written lacks, in whatever order that did. */
+async function beyond(
+  store: Store,
+  log: RoomLog,
+  events: readonly ReadEvent[],
+  held: ReadonlyMap<string, number>,
+): Promise<ReadEvent[]> {
+  const begin = (await logBegin(store, log)) ?? Number.NEGATIVE_INFINITY;
+  return events.filter(({ eventId, pdu }) => !held.has(eventId) && Number(pdu.depth) > begin);
 }
 
 /** The homeserver's newest events, oldest first, as far back as needed to meet the log; what of them it holds. */

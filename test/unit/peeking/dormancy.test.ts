@@ -141,6 +141,21 @@ describe.each(KINDS)('a device that does not sync for so long (%s)', (kind) => {
     });
   });
 
+  test('and sleeps twice ⇒ what the first sleep left out is not told after the second', async () => {
+    const { house, room, device } = await asleep(kind);
+    room.messages(600, 'left out');
+    await device.sync();
+    await woken(house, room);
+    expect(brief((await device.sync()).peek.get(room.roomId))?.limited).toBe(true);
+    await pass(house, DORMANT_AFTER);
+    room.messages(60, 'second');
+    await device.sync();
+    await woken(house, room);
+    const told = brief((await device.sync({ room: { timeline: { limit: 1000 } } })).peek.get(room.roomId));
+    expect(told?.timeline.at(-1)).toBe('second 59');
+    expect(told?.timeline.filter((event) => !event.startsWith('second'))).toEqual([]);
+  });
+
   test('and is woken by /peek ⇒ it is one peek, fed again, with the same place', async () => {
     const { house, room, device } = await asleep(kind);
     await house.peek(room.roomId);
