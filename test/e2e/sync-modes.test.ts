@@ -23,18 +23,6 @@ forEachStore((_store, { startPairOnStore }) => {
       expect(await bob.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 200 });
     };
 
-    it('full_state=true repeats an active peek in full', async () => {
-      const roomId = await alice.createWorldReadableRoom({ name: 'Again' });
-      const bob = await peeker();
-      const { follower } = await startFollowing(bob, roomId, [pair.a.serverName]);
-      await follower.untilEvent(await alice.sendState(roomId, 'm.room.topic', { topic: 'Now' }));
-
-      const plain = await bob.sync({ since: follower.since });
-      expect(roomsNamed(plain)).toEqual([]);
-      const full = await bob.sync({ since: follower.since, fullState: true });
-      expect(stateAfter(sectionOf(full, 'peek', roomId))).toEqual(await homeserverState(alice, roomId));
-    });
-
     it('A since-less sync cancels delivered peeks only', async () => {
       const [stale, fresh] = [await alice.createWorldReadableRoom(), await alice.createWorldReadableRoom()];
       const bob = await peeker();
