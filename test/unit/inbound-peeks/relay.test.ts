@@ -330,7 +330,7 @@ describe('checks at each delivery', () => {
 });
 
 describe('eviction', () => {
-  test('renewal missed by 1 s / by 1 h: the first lives on, the second ends and is announced once', async () => {
+  test('If a peek is not renewed, the peeked server stops sending events: renewal missed by 1 s / by 1 h ⇒ the first lives on, the second ends and is announced once', async () => {
     const house = await House.open();
     await house.put();
     await house.settle(HOUR + 1_000);
