@@ -3,12 +3,14 @@ import { rawQuery } from '../client-view/client-request.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
-import { collectBody } from './collect-body.ts';
+import { BodyCollector } from './body-collector.ts';
 
 const CLIENT = '^/_matrix/client/(?:api/v1|r0|v1|v3|unstable)';
 
 /** An answer that is larger goes by unread. */
 const MOST_BYTES = 1024 * 1024;
+/** Of all that go by; more of them go by unread. */
+const MOST_HELD_BYTES = 32 * 1024 * 1024;
 const MOST_VALUES = 100_000;
 
 type Learn = (roomId: Json | undefined, servers: readonly (Json | undefined)[]) => void;
@@ -19,6 +21,8 @@ interface Place {
   readonly path: RegExp;
   /** From the request alone; the room is what `path` captures. */
   readonly fromQuery?: readonly string[];
+  /** A parameter of the query without which the answer tells nothing. */
+  readonly needs?: string;
   readonly fromAnswer?: (body: JsonObject, query: URLSearchParams, learn: Learn) => void;
 }
 
@@ -31,20 +35,22 @@ const PLACES: readonly Place[] = [
   {
     method: ['GET', 'POST'],
     path: new RegExp(`${CLIENT}/publicRooms$`),
+    needs: 'server',
     fromAnswer: (body, query, learn) => {
-      const server = query.get('server');
-      if (server === null) return;
-      for (const room of listOf(body.chunk)) if (isObject(room)) learn(room.room_id, [server]);
+      const servers = [query.get('server') ?? ''];
+      for (const room of listOf(body.chunk)) if (isObject(room)) learn(room.room_id, servers);
     },
   },
   {
     method: ['GET'],
     path: new RegExp(`${CLIENT}/(?:im\\.nheko\\.summary/)?(?:summary|room_summary)/[^/]+$`),
+    needs: 'via',
     fromAnswer: (body, query, learn) => learn(body.room_id, query.getAll('via')),
   },
   {
     method: ['GET'],
     path: new RegExp(`${CLIENT}/(?:im\\.nheko\\.summary/)?rooms/[^/]+/summary$`),
+    needs: 'via',
     fromAnswer: (body, query, learn) => learn(body.room_id, query.getAll('via')),
   },
   {
@@ -69,6 +75,7 @@ const PLACES: readonly Place[] = [
 /** Learns from traffic that passes by which servers have which rooms. Nothing is changed, and nothing waits. */
 export class TrafficHints {
   readonly #learned: LearnedServers;
+  readonly #bodies = new BodyCollector({ mostBytes: MOST_BYTES, mostHeld: MOST_HELD_BYTES });
 
   constructor(learned: LearnedServers) {
     this.#learned = learned;
@@ -81,7 +88,7 @@ export class TrafficHints {
     const place = PLACES.find((one) => one.method.includes(req.method ?? '') && one.path.test(path));
     if (place === undefined) return;
     const query = new URLSearchParams(rawQuery(url));
-    const { fromQuery, fromAnswer } = place;
+    const { fromQuery, fromAnswer, needs } = place;
     if (fromQuery !== undefined) {
       const servers = fromQuery.flatMap((name) => query.getAll(name));
       const roomId = decoded(place.path.exec(path)?.[1] ?? '');
@@ -89,8 +96,8 @@ export class TrafficHints {
       if (servers.length > 0)
         res.once('finish', () => res.statusCode !== 401 && this.#learn(roomId, servers));
     }
-    if (fromAnswer !== undefined) {
-      collectBody(res, MOST_BYTES, (bytes) => {
+    if (fromAnswer !== undefined && (needs === undefined || query.has(needs))) {
+      this.#bodies.collect(res, (bytes) => {
         if (res.statusCode !== 200) return;
         const body = parsed(bytes);
         if (body !== null) fromAnswer(body, query, this.#learn);

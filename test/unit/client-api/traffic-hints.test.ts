@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { BodyCollector } from '../../../src/client-api/body-collector.ts';
 import { PreviewHouse } from '../../support/preview-house.ts';
 
 const ROOM = '!room:there.test';
@@ -107,6 +109,27 @@ describe('servers are learned from answers', () => {
     const sha256 = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex');
     expect(sha256(text)).toBe(sha256(Buffer.concat(pieces)));
   });
+});
+
+test('of the answers that pass by no more is held than a bound, and nothing when they have passed', async () => {
+  const bodies = new BodyCollector({ mostBytes: 100, mostHeld: 150 });
+  const told: string[] = [];
+  const begun: ServerResponse[] = [];
+  preview.script = (_req, res) => {
+    bodies.collect(res, (body) => told.push(body.toString()));
+    begun.push(res.writeHead(200));
+    res.write(Buffer.alloc(90, String(begun.length)));
+  };
+  const answers = [preview.get('/x')];
+  while (begun.length < 1) await new Promise((resolve) => setImmediate(resolve));
+  answers.push(preview.get('/x'));
+  while (begun.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  expect(bodies.held).toBe(90);
+  for (const res of begun) res.end(Buffer.from('end'));
+  const ended = `${'1'.repeat(90)}end`;
+  expect((await Promise.all(answers)).map(({ text }) => text)).toEqual([ended, ended.replaceAll('1', '2')]);
+  while (bodies.held > 0 || told.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual([ended]);
 });
 
 describe('servers are learned from requests', () => {
