@@ -138,11 +138,13 @@ describe('a room of another server', () => {
 
   it('is summed up for those who name no server, as the homeserver does it for those who name one', async () => {
     const roomId = await alice.createWorldReadableRoom({ name: 'The lobby', topic: 'Talk' });
-    const named = await summary(bob, roomId, `?via=${enc(pair.a.serverName)}`);
-    expect(named).toMatchObject({ status: 200, body: { name: 'The lobby', num_joined_members: 1 } });
     expect(await summary(bob, roomId)).toMatchObject({ status: 400 });
     expect(await bob.peek(roomId, [pair.a.serverName])).toMatchObject({ status: 200 });
-    expect(await summary(bob, roomId)).toMatchObject({ status: 200, body: named.body });
+    const bare = await summary(bob, roomId);
+    expect(bare).toMatchObject({ status: 200, body: { name: 'The lobby', num_joined_members: 1 } });
+    const named = await summary(bob, roomId, `?via=${enc(pair.a.serverName)}`);
+    expect(named).toMatchObject({ status: 200, body: bare.body });
+    expect(Object.keys(named.body).toSorted()).toEqual(Object.keys(bare.body).toSorted());
   });
 
   it('is asked for at the server in its ID, though nobody peeks into it', async () => {
