@@ -84,6 +84,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     devicePeeks,
     sections: new DeviceSectionReader(store, rooms, logger),
     filters: new DeviceFilters(homeserver),
+    ignoredUsers,
     ledger: new PeekLedger({ store, peeking, devicePeeks, dormancy, sincelessSync: config.sincelessSync }),
     wakes: deps.wakes,
     held,

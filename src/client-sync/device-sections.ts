@@ -1,12 +1,15 @@
-import type { SyncFilter } from '../client-view/filter.ts';
-import { wantsRoom } from '../client-view/filter.ts';
+import { type SyncFilter, wantsRoom } from '../client-view/filter.ts';
+import type { IgnoredSenders } from '../client-view/ignored-users.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Logger } from '../platform/log.ts';
 import { readableHead, readNewest, readOn, type Stretch } from '../rooms/timeline.ts';
 import { type DevicePeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 import { isTold, toldMark } from './endings.ts';
 import type { RoomSections } from './room-sections.ts';
-import { renderSection } from './section.ts';
+import { type RenderedSection, renderSection } from './section.ts';
+import { selectionOf } from './selection.ts';
+import type { StateName } from './state-names.ts';
+import { NOTHING_TOLD, type Told, ToldState } from './told-state.ts';
 
 /** What a request to `/sync` asks of our part of the answer. */
 export interface SectionRequest {
@@ -15,8 +18,12 @@ export interface SectionRequest {
   /** The homeserver's own part of the presented token. */
   readonly homeserverToken: string | null;
   readonly filter: SyncFilter;
+  /** The filter as it was given, to tell it from others. */
+  readonly filterText: string | null;
+  /** Whose events the user does not want to see. */
+  readonly ignored: IgnoredSenders;
   readonly fullState: boolean;
-  readonly useStateAfter: boolean;
+  readonly stateName: StateName;
 }
 
 /** Our part of an answer. */
@@ -27,8 +34,12 @@ export interface DeviceSections {
   readonly read: Map<number, number>;
   /** Live peeks that the answer's rooms must still be held against: a room joined meanwhile wins. */
   readonly live: Map<string, DevicePeek>;
+  /** Of live peeks, what the device has of the room's state; not where it begins anew. */
+  readonly known: Map<string, Told>;
   /** Ended peeks that `leave` tells of: room ID → instance. */
   readonly told: Map<string, number>;
+  /** The name of the state in them. */
+  readonly stateName: StateName;
 }
 
 /** The newest events that a first section shows at least, when the filter names no limit. */
@@ -41,6 +52,7 @@ export class DeviceSectionReader {
   readonly #store: Store;
   readonly #rooms: RoomSections;
   readonly #logger: Logger;
+  readonly #toldState = new ToldState();
 
   constructor(store: Store, rooms: RoomSections, logger: Logger) {
     this.#store = store;
@@ -55,7 +67,9 @@ export class DeviceSectionReader {
       leave: new Map(),
       read: new Map(),
       live: new Map(),
+      known: new Map(),
       told: new Map(),
+      stateName: request.stateName,
     };
     await Promise.all(peeks.map((peek) => this.#one(peek, request, sections)));
     // A peek that ended and was begun again: its first section replaces all that the device has of the room.
@@ -82,6 +96,9 @@ export class DeviceSectionReader {
   async #live(peek: DevicePeek, request: SectionRequest, into: DeviceSections): Promise<void> {
     into.live.set(peek.roomId, peek);
     const at = request.read?.get(peek.instance);
+    if (at !== undefined && !request.fullState) {
+      into.known.set(peek.roomId, this.#toldState.at(peek, at, manner(request)));
+    }
     const log = await this.#store.logs.get(peek.roomId);
     if (log === null) {
       if (at !== undefined) into.read.set(peek.instance, at);
@@ -91,23 +108,30 @@ export class DeviceSectionReader {
     const stretch =
       at === undefined
         ? await this.#first(peek, log, head, request)
-        : await readOn(this.#store, log, at, head, request.filter.timelineLimit ?? NEXT_TIMELINE);
+        : await readOn(this.#store, log, at, head, selectionOf(request, peek.roomId, NEXT_TIMELINE));
     into.read.set(peek.instance, stretch.end);
-    if (!wantsRoom(request.filter, peek.roomId)) return;
-    const whole = at === undefined || stretch.gap || stretch.stateAnew || request.fullState;
-    if (!whole && stretch.timeline.length === 0 && stretch.skippedState.length === 0) return;
-    into.peek.set(peek.roomId, await this.#render(log, stretch, whole, request));
+    const move = { from: at ?? null, to: stretch.end, filter: manner(request) };
+    const anew = at === undefined || request.fullState;
+    const whole = anew || stretch.gap || stretch.stateAnew;
+    if (!wantsRoom(request.filter, peek.roomId) || !(whole || hasAnything(stretch))) {
+      return this.#toldState.answered(peek, move, NOTHING_TOLD, false);
+    }
+    const told = anew ? NOTHING_TOLD : this.#toldState.at(peek, at, move.filter);
+    const rendered = await this.#render(log, stretch, peek, request, { whole, anew, told });
+    this.#toldState.answered(peek, move, rendered.told, anew);
+    if (whole || !rendered.isEmpty) into.peek.set(peek.roomId, rendered.section);
   }
 
   /** A first section, or the same one again when its answer was lost. */
   async #first(peek: DevicePeek, log: RoomLog, head: number, request: SectionRequest): Promise<Stretch> {
+    const selection = selectionOf(request, peek.roomId, FIRST_TIMELINE);
     // Without `since` a device begins anew each time, and wants what there is now.
     const kept = request.read === null ? null : peek.initial;
     if (kept !== null && kept.from >= log.tail - 1 && kept.to <= head) {
-      const stretch = await readOn(this.#store, log, kept.from, kept.to, Number.MAX_SAFE_INTEGER);
+      const stretch = await readOn(this.#store, log, kept.from, kept.to, selection);
       return { ...stretch, limited: true };
     }
-    const stretch = await readNewest(this.#store, log, head, request.filter.timelineLimit ?? FIRST_TIMELINE);
+    const stretch = await readNewest(this.#store, log, head, selection);
     await this.#store.devicePeeks.update(peek, { initial: { from: stretch.start, to: stretch.end } });
     return stretch;
   }
@@ -119,7 +143,7 @@ export class DeviceSectionReader {
     if (peek.ended.reason === 'joined') return;
     if (known === undefined) into.read.set(peek.instance, toldMark(peek.ended));
     const at = known ?? peek.initial?.from ?? peek.ended.position;
-    if (!request.filter.includeLeave && !wantsRoom(request.filter, peek.roomId)) return;
+    if (!wantsRoom(request.filter, peek.roomId)) return;
     into.told.set(peek.roomId, peek.instance);
     const log = await this.#store.logs.get(peek.roomId);
     const upTo = log === null ? 0 : Math.min(peek.ended.position, readableHead(log));
@@ -127,26 +151,44 @@ export class DeviceSectionReader {
       into.leave.set(peek.roomId, {});
       return;
     }
-    const stretch = await readOn(this.#store, log, at, upTo, request.filter.timelineLimit ?? NEXT_TIMELINE);
-    const shown = stretch.timeline.length > 0 || stretch.skippedState.length > 0;
-    into.leave.set(
-      peek.roomId,
-      shown ? await this.#render(log, { ...stretch, gap: false }, false, request) : {},
+    const stretch = await readOn(
+      this.#store,
+      log,
+      at,
+      upTo,
+      selectionOf(request, peek.roomId, NEXT_TIMELINE),
     );
+    const of = { ...stretch, gap: false };
+    const told = hasAnything(stretch)
+      ? await this.#render(log, of, peek, request, { whole: false, anew: false, told: NOTHING_TOLD })
+      : null;
+    into.leave.set(peek.roomId, told === null || told.isEmpty ? {} : told.section);
   }
 
   async #render(
     log: RoomLog,
     stretch: Stretch,
-    whole: boolean,
+    { userId }: DevicePeek,
     request: SectionRequest,
-  ): Promise<JsonObject> {
+    more: { readonly whole: boolean; readonly anew: boolean; readonly told: Told },
+  ): Promise<RenderedSection> {
+    const { filter, ignored, stateName, homeserverToken } = request;
     const content = await this.#rooms.read(log, stretch, {
-      whole,
-      after: request.useStateAfter,
-      lazyMembers: request.filter.lazyLoadMembers,
-      homeserverToken: request.homeserverToken,
+      ...more,
+      after: stateName !== 'state',
+      filter,
+      viewer: { userId, ignored },
+      homeserverToken,
     });
-    return renderSection(content, request.filter, request.useStateAfter);
+    return renderSection(content, filter, stateName);
   }
+}
+
+/** What decides which state is told, and how. */
+function manner({ filterText, stateName }: SectionRequest): string {
+  return JSON.stringify([filterText ?? '', stateName]);
+}
+
+function hasAnything({ timeline, skippedState }: Stretch): boolean {
+  return timeline.length > 0 || skippedState.length > 0;
 }

@@ -27,7 +27,9 @@ export class Joins {
       leave: new Map(sections.leave),
       read: new Map(sections.read),
       live: sections.live,
+      known: sections.known,
       told: sections.told,
+      stateName: sections.stateName,
     };
     for (const [roomId, peek] of sections.live) {
       if (rooms.join.has(roomId)) {

@@ -5,13 +5,15 @@ import type { Device } from '../device-peeks/device-peeks.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
+import type { ByteRange } from '../matrix/raw-items.ts';
 import type { Logger } from '../platform/log.ts';
 import { decoded } from './content-coding.ts';
 import type { DeviceSections } from './device-sections.ts';
 import { answerNothingNew, type HeldSyncs } from './held-syncs.ts';
 import type { Joins } from './joins.ts';
+import { knownState } from './known-state.ts';
 import { type Additions, ownAnswer, roomsIn, type SyncRooms, spliceSync } from './splice.ts';
-import type { SyncRace } from './sync-race.ts';
+import type { RaceOutcome, SyncRace } from './sync-race.ts';
 import type { SyncRequest } from './sync-request.ts';
 import { deviceHash, type OurPart, type TokenMode, wrapToken } from './sync-token.ts';
 import type { PollKey, UpstreamPolls } from './upstream-polls.ts';
@@ -76,7 +78,7 @@ export class PeekingSync {
       });
       if (outcome.kind === 'answer') {
         if (outcome.answer.status === 401) homeserver.forget(callerOf(req, null));
-        await this.#merged(res, outcome.answer, outcome.sections, read, device, hash);
+        await this.#merged(res, outcome, read, device, hash);
         taken = await isWritten(res);
       } else if (outcome.kind === 'ending') answerNothingNew(res, request.since);
       else if (outcome.kind === 'news') {
@@ -120,31 +122,35 @@ export class PeekingSync {
 
   async #merged(
     res: ServerResponse,
-    answer: WholeResponse,
-    sections: DeviceSections | null,
+    outcome: Extract<RaceOutcome, { kind: 'answer' }>,
     read: ReadonlyMap<number, number> | null,
     device: Device,
     hash: string,
   ): Promise<void> {
+    const { answer } = outcome;
     const plain = answer.status === 200 ? decoded(answer) : null;
     const rooms = plain === null ? null : roomsIn(plain.body);
     if (plain === null || rooms === null) return send(res, answer);
     this.#deps.ignoredUsers.sawSync(device.userId, plain.body);
-    const ours = sections === null ? null : await this.#yielded(rooms, sections, read, device);
-    const additions = ours === null ? this.#unread(read, hash) : this.#additions(ours, hash);
+    const ours = await this.#yielded(rooms, outcome, read, device);
+    const additions =
+      ours === null
+        ? this.#unread(read, hash)
+        : { ...this.#additions(ours, hash), cuts: await repeatedState(plain.body, rooms, ours) };
     const spliced = spliceSync(plain.body, additions);
     send(res, spliced === null ? answer : { ...plain, body: spliced.body });
   }
 
-  /** Our sections without the homeserver's rooms; null when the store fails at it. */
+  /** Our sections without the homeserver's rooms; null when there are none, or the store fails at it. */
   async #yielded(
     rooms: SyncRooms,
-    sections: DeviceSections,
+    outcome: Extract<RaceOutcome, { kind: 'answer' }>,
     read: ReadonlyMap<number, number> | null,
     device: Device,
   ): Promise<DeviceSections | null> {
     try {
-      return await this.#deps.joins.yieldTo(rooms, sections, read, device);
+      const sections = rooms.stateName === null ? outcome.sections : await outcome.named(rooms.stateName);
+      return sections && (await this.#deps.joins.yieldTo(rooms, sections, read, device));
     } catch (error) {
       this.#deps.logger.warn({ reason: String(error) }, 'a join could not be booked; the next sync does it');
       return null;
@@ -170,6 +176,15 @@ export class PeekingSync {
   #unread(read: ReadonlyMap<number, number> | null, device: string): Additions {
     return this.#additions({ peek: new Map(), leave: new Map(), read: new Map(read ?? []) }, device);
   }
+}
+
+/** What the state of the rooms that are joined with this answer repeats for the device that peeked them. */
+async function repeatedState(body: Buffer, rooms: SyncRooms, { known }: DeviceSections) {
+  const cuts: ByteRange[] = [];
+  for (const [roomId, told] of known) {
+    if (rooms.join.has(roomId)) cuts.push(...(await knownState(body, roomId, told)));
+  }
+  return cuts;
 }
 
 function ownResponse(body: Buffer): WholeResponse {

@@ -1,39 +1,59 @@
 import { matchesEvent, pickFields, type SyncFilter } from '../client-view/filter.ts';
 import type { JsonObject } from '../matrix/json.ts';
+import type { StateName } from './state-names.ts';
 
-/** What a section is made of: events as the client gets them (its `event_format` already applied). */
+/** An event of a section, as the client gets it but for the choice of fields. */
+export interface SectionEvent {
+  readonly eventId: string;
+  /** Of a state event, as `stateSlot` has it; null for others, and for state that lost. */
+  readonly slot: string | null;
+  readonly event: JsonObject;
+}
+
+/** What a section is made of, in the format that the filter asks for. */
 export interface SectionContent {
-  /** For the room lists inside `timeline` and `state` of a filter; events of `/sync` do not name their room. */
-  readonly roomId?: string;
+  /** For the room lists inside `state` of a filter; events of `/sync` do not name their room. */
+  readonly roomId: string;
   /** At the start of the timeline, or at its end where state is asked for *after* it. */
-  readonly state: readonly JsonObject[];
-  /** Oldest first, already cut to the filter's limit. */
-  readonly timeline: readonly JsonObject[];
+  readonly state: readonly SectionEvent[];
+  /** Oldest first, filtered and cut to the limit. */
+  readonly timeline: readonly SectionEvent[];
   readonly limited: boolean;
   readonly prevBatch: string;
 }
 
+export interface RenderedSection {
+  readonly section: JsonObject;
+  /** It has no event: nothing to tell. */
+  readonly isEmpty: boolean;
+  /** What the device has as the room's state from it, slot → event ID. */
+  readonly told: ReadonlyMap<string, string>;
+}
+
 /**
  * An entry of `rooms.peek` (or `rooms.leave`): of what `rooms.join` has, the timeline and the state, and nothing
- * else. With `useStateAfter` the state is under the name that MSC4222 gives it. With `lazy_load_members`, member
- * events in the state are those of the timeline's senders alone.
+ * else; the state under the name that was asked for.
  */
 export function renderSection(
   content: SectionContent,
   filter: SyncFilter,
-  useStateAfter: boolean,
-): JsonObject {
-  const { roomId } = content;
-  const timeline = content.timeline.filter((event) => matchesEvent(filter.timeline, event, roomId));
-  const senders = new Set(timeline.map((event) => event.sender));
-  const state = content.state.filter((event) => {
-    if (filter.lazyLoadMembers && event.type === 'm.room.member' && !senders.has(event.state_key ?? null))
-      return false;
-    return matchesEvent(filter.state, event, roomId);
-  });
-  const shown = (events: JsonObject[]) => events.map((event) => pickFields(event, filter.eventFields));
+  stateName: StateName,
+): RenderedSection {
+  const { roomId, timeline } = content;
+  const state = content.state.filter(({ event }) => matchesEvent(filter.state, event, roomId));
+  const shown = (events: readonly SectionEvent[]) =>
+    events.map(({ event }) => pickFields(event, filter.eventFields));
+  const told = new Map<string, string>();
+  // With state *after* the timeline, clients do not take state out of the timeline.
+  for (const { slot, eventId } of stateName === 'state' ? [...state, ...timeline] : state) {
+    if (slot !== null) told.set(slot, eventId);
+  }
   return {
-    timeline: { events: shown(timeline), limited: content.limited, prev_batch: content.prevBatch },
-    [useStateAfter ? 'org.matrix.msc4222.state_after' : 'state']: { events: shown(state) },
+    section: {
+      timeline: { events: shown(timeline), limited: content.limited, prev_batch: content.prevBatch },
+      [stateName]: { events: shown(state) },
+    },
+    isEmpty: timeline.length === 0 && state.length === 0,
+    told,
   };
 }

@@ -1,5 +1,6 @@
 import { JsonError } from '../matrix/json.ts';
-import { type ByteRange, type MemberRange, topLevelMembers } from '../matrix/raw-items.ts';
+import { type ByteRange, MemberNames, type MemberRange, topLevelMembers } from '../matrix/raw-items.ts';
+import { STATE_NAMES, type StateName } from './state-names.ts';
 
 /** Which rooms a homeserver's `/sync` answer speaks of, and its token. */
 export interface SyncRooms {
@@ -8,6 +9,8 @@ export interface SyncRooms {
   readonly invite: ReadonlySet<string>;
   readonly knock: ReadonlySet<string>;
   readonly leave: ReadonlySet<string>;
+  /** The name that its rooms have their state under; null where no room tells. */
+  readonly stateName: StateName | null;
 }
 
 /** What is added to an answer. */
@@ -18,6 +21,8 @@ export interface Additions {
   readonly peek: string;
   /** Room ID → JSON of its entry in `rooms.leave`. */
   readonly leave: ReadonlyMap<string, string>;
+  /** Stretches of the homeserver's bytes that are left out, none of them in another: see `knownState`. */
+  readonly cuts?: readonly ByteRange[];
 }
 
 /** An object in the body: where its `{` is and where the values of its members are. */
@@ -41,12 +46,13 @@ interface Edit {
 }
 
 const BRACE = 0x7b;
+const STATE_MEMBERS = new MemberNames(...STATE_NAMES);
 const SECTIONS = ['join', 'invite', 'knock', 'leave', 'peek'] as const;
 
 /** null when the body is no `/sync` answer: not a whole JSON object, or one without a `next_batch`. */
 export function roomsIn(body: Buffer): SyncRooms | null {
   const layout = layoutOf(body);
-  return layout === null ? null : roomsOf(layout);
+  return layout === null ? null : roomsOf(body, layout);
 }
 
 /** The token of a `/sync` answer; null when the body is none. */
@@ -62,12 +68,13 @@ export function nextBatchOf(body: Buffer): string | null {
 export function spliceSync(body: Buffer, ours: Additions): ({ readonly body: Buffer } & SyncRooms) | null {
   const layout = layoutOf(body);
   if (layout === null) return null;
-  const rooms = roomsOf(layout);
+  const rooms = roomsOf(body, layout);
   const taken = [rooms.join, rooms.invite, rooms.knock, rooms.leave];
   const leave = [...ours.leave].filter(([roomId]) => !taken.some((section) => section.has(roomId)));
   const token = ours.nextBatch(layout.token);
   const edits = additions(layout, ours.peek, members(leave));
   if (token !== layout.token) edits.push({ ...layout.nextBatch, text: JSON.stringify(token) });
+  for (const { start, end } of ours.cuts ?? []) edits.push({ start, end, text: '' });
   return { body: edited(body, edits), ...rooms };
 }
 
@@ -128,7 +135,7 @@ function stringAt(body: Buffer, range: ByteRange): string | null {
   }
 }
 
-function roomsOf(layout: Layout): SyncRooms {
+function roomsOf(body: Buffer, layout: Layout): SyncRooms {
   const ids = (name: string) => new Set(layout.sections.get(name)?.members.keys());
   return {
     nextBatch: layout.token,
@@ -136,7 +143,33 @@ function roomsOf(layout: Layout): SyncRooms {
     invite: ids('invite'),
     knock: ids('knock'),
     leave: ids('leave'),
+    stateName: stateNameOf(body, layout),
   };
+}
+
+function stateNameOf(body: Buffer, { sections }: Layout): StateName | null {
+  for (const section of ['join', 'leave']) {
+    for (const room of sections.get(section)?.members.values() ?? []) {
+      const found = stateMembers(body, room).findIndex((range) => range !== undefined);
+      if (found >= 0) return STATE_NAMES[found] ?? null;
+    }
+  }
+  return null;
+}
+
+/** A room that is no object says nothing. */
+function stateMembers(body: Buffer, room: ByteRange): (ByteRange | undefined)[] {
+  try {
+    return STATE_MEMBERS.find(body, room);
+  } catch (error) {
+    if (error instanceof JsonError) return [];
+    throw error;
+  }
+}
+
+/** Where the object of a room in `rooms.join` is; null where the body has none. */
+export function joinedRoom(body: Buffer, roomId: string): ByteRange | null {
+  return layoutOf(body)?.sections.get('join')?.members.get(roomId) ?? null;
 }
 
 function additions(layout: Layout, peek: string, leave: string): Edit[] {

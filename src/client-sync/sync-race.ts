@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import type { DeviceFilters } from '../client-view/device-filters.ts';
+import type { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
 import type { WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Caller } from '../homeserver/homeserver.ts';
@@ -12,6 +13,7 @@ import { type Store, StoreDownError } from '../store/store.ts';
 import type { DeviceSectionReader, DeviceSections, SectionRequest } from './device-sections.ts';
 import type { HeldSyncs } from './held-syncs.ts';
 import type { PeekLedger } from './peek-ledger.ts';
+import { type StateName, StateNames } from './state-names.ts';
 import type { SyncRequest } from './sync-request.ts';
 import type { UpstreamPoll } from './upstream-polls.ts';
 
@@ -20,6 +22,7 @@ export interface SyncRaceDeps {
   readonly devicePeeks: DevicePeeks;
   readonly sections: DeviceSectionReader;
   readonly filters: DeviceFilters;
+  readonly ignoredUsers: Pick<IgnoredUsers, 'of'>;
   readonly ledger: PeekLedger;
   readonly wakes: RoomWakes;
   readonly held: HeldSyncs;
@@ -46,7 +49,13 @@ export type RaceOutcome =
   /** The logs were first, or the time is up; `token` is the homeserver's part, which does not move. */
   | { readonly kind: 'news'; readonly token: string; readonly sections: DeviceSections }
   /** The homeserver has answered. Without sections it answers alone: ours could not be had. */
-  | { readonly kind: 'answer'; readonly answer: WholeResponse; readonly sections: DeviceSections | null }
+  | {
+      readonly kind: 'answer';
+      readonly answer: WholeResponse;
+      readonly sections: DeviceSections | null;
+      /** The sections with the room's state under the name that the answer has it. Rejects as reading them does. */
+      readonly named: (name: StateName) => Promise<DeviceSections | null>;
+    }
   /** The process ends, or the time is up and our rooms cannot be read: there is nothing to say. */
   | { readonly kind: 'ending' }
   | { readonly kind: 'gone' };
@@ -63,6 +72,7 @@ export class SyncRace {
   readonly #deps: SyncRaceDeps;
   /** Device → the filter that the homeserver took last; '' for none. */
   readonly #vouched = new LRUCache<string, string>({ max: MAX_VOUCHED });
+  readonly #stateNames = new StateNames();
 
   constructor(deps: SyncRaceDeps) {
     this.#deps = deps;
@@ -92,7 +102,7 @@ export class SyncRace {
         { reason: String(error) },
         'peeked rooms are left out of a sync: they or the store cannot be read',
       );
-      return { kind: 'answer', answer: first, sections: null };
+      return { kind: 'answer', answer: first, sections: null, named: async () => null };
     } finally {
       stops.abort();
     }
@@ -105,9 +115,24 @@ export class SyncRace {
   ): Promise<RaceOutcome> {
     const { ledger, filters, clock, metrics } = this.#deps;
     const { caller, request, device, read, poll } = entrant;
-    const filter = await filters.of(caller, device.userId, request.filter);
+    const [filter, ignored] = await Promise.all([
+      filters.of(caller, device.userId, request.filter),
+      this.#deps.ignoredUsers.of({ userId: device.userId, caller }),
+    ]);
     await this.#unlessStoreHangs(ledger.book(device, read), poll);
-    const wanted: SectionRequest = { ...request, read, filter };
+    const stateName = this.#stateNames.expected(device.userId, request);
+    const wanted: SectionRequest = {
+      ...request,
+      read,
+      filter,
+      filterText: request.filter,
+      ignored,
+      stateName,
+    };
+    const answerWith = (answer: WholeResponse, sections: DeviceSections) => {
+      const named = (name: StateName) => this.#named(name, sections, entrant, wanted);
+      return { kind: 'answer', answer, sections, named } as const;
+    };
     const token = request.homeserverToken;
     // These wait for the homeserver whatever the logs hold.
     const mayGoFirst = token !== null && !request.fullState && request.timeoutMs > 0;
@@ -116,15 +141,14 @@ export class SyncRace {
       const change = await this.#watch(device, wanted, poll);
       try {
         const { sections } = change;
-        if (poll.arrived !== null) return { kind: 'answer', answer: poll.arrived, sections };
+        if (poll.arrived !== null) return answerWith(poll.arrived, sections);
         if (mayGoFirst && hasNews(sections)) {
           const refusal = wokenAt === null ? await this.#refusal(entrant, over) : null;
-          if (refusal !== null)
-            return 'kind' in refusal ? refusal : { kind: 'answer', answer: refusal, sections };
+          if (refusal !== null) return 'kind' in refusal ? refusal : answerWith(refusal, sections);
           if (wokenAt !== null) metrics.syncWake.observe((clock.now() - wokenAt) / 1000);
           return { kind: 'news', token, sections };
         }
-        const answered = poll.answer.then((answer) => ({ kind: 'answer', answer, sections }) as const);
+        const answered = poll.answer.then((answer) => answerWith(answer, sections));
         const first = await Promise.race([answered, over, timeUp, ...(mayGoFirst ? [change.happened] : [])]);
         if (first === 'time is up' && token !== null) return { kind: 'news', token, sections };
         if (typeof first === 'object') return first;
@@ -133,6 +157,19 @@ export class SyncRace {
         change.stop();
       }
     }
+  }
+
+  async #named(
+    name: StateName,
+    sections: DeviceSections,
+    { device, request, poll }: Entrant,
+    wanted: SectionRequest,
+  ): Promise<DeviceSections> {
+    this.#stateNames.saw(device.userId, request, name);
+    if (name === sections.stateName) return sections;
+    const { devicePeeks, sections: reader } = this.#deps;
+    const peeks = await this.#unlessStoreHangs(devicePeeks.of(device), poll);
+    return this.#unlessStoreHangs(reader.read(peeks, { ...wanted, stateName: name }), poll);
   }
 
   /**

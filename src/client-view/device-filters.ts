@@ -11,8 +11,18 @@ export class DeviceFilters {
     this.#homeserver = homeserver;
   }
 
-  /** What the homeserver would refuse counts as no filter here: its own answer tells the client. */
+  /**
+   * With the homeserver's own bound on the limit. What the homeserver would refuse counts as no filter here: its own
+   * answer tells the client.
+   */
   async of(caller: Caller, userId: string, given: string | null): Promise<SyncFilter> {
+    const filter = await this.#read(caller, userId, given);
+    const { timelineLimit: limit } = filter;
+    const most = this.#homeserver.mostTimelineEvents;
+    return limit === null || limit <= most ? filter : { ...filter, timelineLimit: most };
+  }
+
+  async #read(caller: Caller, userId: string, given: string | null): Promise<SyncFilter> {
     if (given === null || given === '') return parseFilter({});
     if (given.startsWith('{')) return parseFilter(inline(given));
     try {

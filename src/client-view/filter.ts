@@ -1,4 +1,5 @@
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
+import type { Relations } from './relations.ts';
 import { compileTypes, type TypePattern } from './type-pattern.ts';
 
 /** Which events of a section are wanted. null: no restriction; an empty list lets nothing through. */
@@ -11,6 +12,9 @@ export interface EventFilter {
   readonly notRooms: ReadonlySet<string>;
   /** Only events with (true) or without (false) a `url` in their content. */
   readonly containsUrl: boolean | null;
+  /** Only events to which events of these senders, and of these kinds of relation, relate. */
+  readonly relatedBySenders: ReadonlySet<string> | null;
+  readonly relatedByRelTypes: ReadonlySet<string> | null;
 }
 
 /** What of a `/sync` filter concerns peeked rooms (client-server API, "Filtering"). */
@@ -29,10 +33,7 @@ export interface SyncFilter {
   readonly eventFields: readonly (readonly string[])[] | null;
 }
 
-/**
- * The most timeline events that a filter gets. Synapse cuts at its `filter_timeline_limit`, which is 100 unless
- * configured, and shows 10 where a filter names no limit.
- */
+/** The most timeline events that a filter gets, whatever a homeserver would give. */
 export const MAX_TIMELINE_LIMIT = 1000;
 
 /**
@@ -77,6 +78,23 @@ export function matchesEvent(filter: EventFilter, event: JsonObject, roomId = ev
   if (typeof roomId === 'string' && !passes(roomId, filter.rooms, filter.notRooms)) return false;
   if (filter.containsUrl === null) return true;
   return (typeof objectOf(event.content).url === 'string') === filter.containsUrl;
+}
+
+/** Whether every event passes: it need not be looked at. */
+export function passesAll(filter: EventFilter): boolean {
+  const { types, notTypes, senders, notSenders, rooms, notRooms, containsUrl } = filter;
+  const lists = [types, senders, rooms, filter.relatedBySenders, filter.relatedByRelTypes, containsUrl];
+  return lists.every((list) => list === null) && notTypes.length + notSenders.size + notRooms.size === 0;
+}
+
+/** Whether events that the filter wants relate to this one; `relations` is not asked where it does not say. */
+export function matchesRelations(filter: EventFilter, eventId: string, relations: () => Relations): boolean {
+  const { relatedBySenders: senders, relatedByRelTypes: types } = filter;
+  if (senders === null && types === null) return true;
+  return relations().some(
+    eventId,
+    ({ type, sender }) => (types?.has(type) ?? true) && (senders?.has(String(sender)) ?? true),
+  );
 }
 
 /** The event with only these fields; the event itself when `fields` is null. */
@@ -130,6 +148,8 @@ function eventFilter(json: JsonObject): EventFilter {
     rooms: setOf(json.rooms),
     notRooms: setOf(json.not_rooms) ?? new Set(),
     containsUrl: typeof json.contains_url === 'boolean' ? json.contains_url : null,
+    relatedBySenders: someOf(json.related_by_senders),
+    relatedByRelTypes: someOf(json.related_by_rel_types),
   };
 }
 
@@ -148,6 +168,12 @@ function stringsOf(value: Json | undefined): string[] | null {
 function setOf(value: Json | undefined): Set<string> | null {
   const strings = stringsOf(value);
   return strings === null ? null : new Set(strings);
+}
+
+/** An empty list is none, as Synapse takes it. */
+function someOf(value: Json | undefined): Set<string> | null {
+  const set = setOf(value);
+  return set === null || set.size === 0 ? null : set;
 }
 
 function limitOf(value: Json | undefined): number | null {

@@ -12,6 +12,8 @@ import type { PduList } from './pdu-list.ts';
  */
 export interface Homeserver {
   readonly serverName: string;
+  /** How many events a timeline of its `/sync` has at most, whatever a filter says. */
+  readonly mostTimelineEvents: number;
   /** False when neither a registration nor a reader token is configured, or the reader could not be set up. */
   readerReady(): boolean;
 

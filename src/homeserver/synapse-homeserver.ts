@@ -62,6 +62,8 @@ interface Parts extends Pick<HomeserverOptions, 'url' | 'serverName' | 'clock'> 
 /** Synapse, by its client-server API as a user who is in no room, and by federation with itself. */
 export class SynapseHomeserver implements Homeserver {
   readonly serverName: string;
+  /** `filter_timeline_limit`, unless it is configured. */
+  readonly mostTimelineEvents = 100;
   /** The homeserver's own first key. */
   readonly signingKey: SigningKey;
   /** Ends all requests under way. */

@@ -46,7 +46,7 @@ export class InitialSync {
     const [ignored] = await Promise.all([ignoredUsers.of(who), wholeState.wait(roomId, soon)]);
     const log = (await store.logs.get(roomId)) ?? begun;
     const now = clock.now();
-    const stretch = await readNewest(store, log, readableHead(log), limit);
+    const stretch = await readNewest(store, log, readableHead(log), { limit });
     const state = await stateAt.read(log, stretch.end, now);
     const first = stretch.timeline[0];
     await eachInTurns(state, (event) => {

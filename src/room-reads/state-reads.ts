@@ -135,7 +135,7 @@ export class StateReads {
     const position = at === null ? null : read.positionOf(at);
     const head = readableHead(read.log);
     if (position === null || position >= head) return null;
-    return (await readOn(this.#deps.store, read.log, position, head, 0)).gap ? null : position;
+    return (await readOn(this.#deps.store, read.log, position, head, { limit: 0 })).gap ? null : position;
   }
 
   #shown({ roomId }: RoomRead, event: StoredEvent): JsonObject {

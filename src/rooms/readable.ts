@@ -26,8 +26,9 @@ export function closingReason(event: JsonObject): 'visibility' | 'encryption' | 
 
 /**
  * Whether homeservers keep events of this type from all clients. Synapse's dummy events only tie the branches of a
- * room together; a peeked server relays them like all others.
+ * room together, and `m.room.aliases` is of a time when servers themselves sent it (MSC2432); a peeked server relays
+ * them like all others.
  */
 export function isHiddenFromClients({ type }: { readonly type: string }): boolean {
-  return type === 'org.matrix.dummy_event';
+  return type === 'org.matrix.dummy_event' || type === 'm.room.aliases';
 }

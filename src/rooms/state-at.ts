@@ -10,6 +10,16 @@ import { PresentStates, type StateChange } from './present-state.ts';
 /** Which state is wanted; all of it unless told. */
 export type Wanted = (type: string, stateKey: string) => boolean;
 
+/** An event of a room's state, and its ID. */
+export interface StateEvent {
+  readonly eventId: string;
+  /**
+   * A PDU; or an event as a homeserver shows it to clients, whose `unsigned` is partly for whom it was read (the
+   * reader) and is to be taken from with care.
+   */
+  readonly event: JsonObject;
+}
+
 /** A slot of the room's state that changed after the asked position, and what it held there. */
 interface Undone {
   readonly type: string;
@@ -33,26 +43,30 @@ export class StateAt {
   }
 
   /** State events in client format, without `room_id`. Rejects with `NotReadable`, `HomeserverDown`, `StoreDownError`. */
-  async read(
-    log: RoomLog,
-    position: number,
-    now: number,
-    wanted: Wanted = () => true,
-  ): Promise<JsonObject[]> {
+  async read(log: RoomLog, position: number, now: number, wanted?: Wanted): Promise<JsonObject[]> {
+    const shown: JsonObject[] = [];
+    await eachInTurns(await this.events(log, position, wanted), ({ eventId, event }) => {
+      shown.push(toClientEvent(event, eventId, { now }));
+    });
+    return shown;
+  }
+
+  /** The same, as it is held: of a remote room PDUs, of a resident one events as the homeserver shows them. */
+  async events(log: RoomLog, position: number, wanted: Wanted = () => true): Promise<StateEvent[]> {
     const { state, changes } =
       log.feed === 'resident'
-        ? await this.#residentState(log, position, now, wanted)
-        : await this.#replicaState(log, position, now, wanted);
+        ? await this.#residentState(log, position, wanted)
+        : await this.#replicaState(log, position, wanted);
     for (const [slot, { type, stateKey, before }] of firstChanges(changes)) {
       state.delete(slot);
       if (before === null || !wanted(type, stateKey)) continue;
-      const event = await this.#earlier(log, before, now);
+      const event = await this.earlier(log, before);
       if (event !== null) state.set(slot, event);
     }
     return [...state.values()];
   }
 
-  async #residentState(log: RoomLog, position: number, now: number, wanted: Wanted) {
+  async #residentState(log: RoomLog, position: number, wanted: Wanted) {
     let present = await this.#present.of(log, position);
     // Only now: what is logged meanwhile must not be missed here.
     let later = await readAll(this.#store, log.roomId, position);
@@ -61,32 +75,32 @@ export class StateAt {
       present = await this.#present.of(log, position);
       later = await readAll(this.#store, log.roomId, position);
     }
-    const state = new Map<string, JsonObject>();
+    const state = new Map<string, StateEvent>();
     await eachInTurns(present.events, ([slot, event]) => {
-      if (wanted(String(event.type), String(event.state_key))) state.set(slot, plainClientEvent(event, now));
+      if (wanted(String(event.type), String(event.state_key))) state.set(slot, asShown(event));
     });
     return { state, changes: [...later, ...present.notYetLogged] };
   }
 
-  async #replicaState(log: RoomLog, position: number, now: number, wanted: Wanted) {
-    const state = new Map<string, JsonObject>();
+  async #replicaState(log: RoomLog, position: number, wanted: Wanted) {
+    const state = new Map<string, StateEvent>();
     await eachInTurns(await this.#store.replicas.state(log.roomId), (stored) => {
-      if (!wanted(stored.type, stored.stateKey ?? '')) return;
-      const slot = stateSlot(stored.type, stored.stateKey ?? '');
-      state.set(slot, toClientEvent(pduOf(stored), stored.eventId, { now }));
+      const stateKey = stored.stateKey ?? '';
+      if (!wanted(stored.type, stateKey)) return;
+      state.set(stateSlot(stored.type, stateKey), { eventId: stored.eventId, event: pduOf(stored) });
     });
     return { state, changes: await readAll(this.#store, log.roomId, position) };
   }
 
-  /** A state event that has been replaced since: shown only where a non-member may still see it. */
-  async #earlier(log: RoomLog, eventId: string, now: number): Promise<JsonObject | null> {
+  /** A state event that has been replaced since; null where a non-member may not see it (any more). */
+  async earlier(log: RoomLog, eventId: string): Promise<StateEvent | null> {
     if (log.feed === 'resident') {
       const event = await this.#homeserver.visibleEvent(log.roomId, eventId);
-      return event === null ? null : plainClientEvent(event, now);
+      return event === null ? null : asShown(event);
     }
     const stored = await this.#store.replicas.event(log.roomId, eventId);
     if (stored === null || !(await this.#wasReadable(log.roomId, stored))) return null;
-    return toClientEvent(pduOf(stored), stored.eventId, { now });
+    return { eventId, event: pduOf(stored) };
   }
 
   /** Whether an event of a remote room was sent since the room is open, by depth; what the log shows was judged then. */
@@ -113,9 +127,8 @@ function firstChanges(events: readonly StateChange[]): Map<string, Undone> {
   return changes;
 }
 
-/** What a homeserver's `/state` or `/event` answer has beside the event itself goes: it is the reader's, not the peeker's. */
-function plainClientEvent(event: JsonObject, now: number): JsonObject {
-  return toClientEvent(event, String(event.event_id), { now });
+function asShown(event: JsonObject): StateEvent {
+  return { eventId: String(event.event_id), event };
 }
 
 async function readAll(store: Store, roomId: string, after: number): Promise<LogEntry[]> {

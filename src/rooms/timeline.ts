@@ -1,14 +1,16 @@
 import { setImmediate } from 'node:timers/promises';
 import type { LogEntry, RoomLog, Store } from '../store/store.ts';
-import { tellsStateAnew } from './log-entries.ts';
+import { stateSlot, tellsStateAnew } from './log-entries.ts';
 import { isHiddenFromClients } from './readable.ts';
 
 /** A stretch of a room's log for one device. */
 export interface Stretch {
   /** The newest shown entries of the stretch, oldest first. */
   readonly timeline: LogEntry[];
-  /** State changes of the stretch that lie before the timeline, the last one of each slot. */
+  /** State changes of the stretch that the timeline does not hold, the last one of each slot. */
   readonly skippedState: LogEntry[];
+  /** All that was shown in the room from the timeline's first event on, whether it was selected or not. */
+  readonly around: LogEntry[];
   /** There are events between the cursor and the timeline that are not in it. */
   readonly limited: boolean;
   /** The log no longer holds what directly follows the cursor: the state must be read anew. */
@@ -19,6 +21,14 @@ export interface Stretch {
   readonly start: number;
   /** The position that the device has reached with this stretch. */
   readonly end: number;
+}
+
+/** Which of the events that may be shown a timeline is made of. */
+export interface Selection {
+  /** The newest so many. */
+  readonly limit: number;
+  /** Those that are wanted, of these, in their order; without it all are. Cut to the limit afterwards. */
+  readonly select?: (shown: readonly LogEntry[]) => readonly LogEntry[];
 }
 
 /** How many entries are read at once: other requests have their turn between two pages. */
@@ -34,21 +44,21 @@ export function readableHead(log: RoomLog): number {
   return log.closed === null ? log.head : Math.min(log.head, log.closed.at);
 }
 
-/** What follows a cursor, up to `limit` events: the newest ones. */
+/** What follows a cursor: the newest of it. */
 export async function readOn(
   store: Store,
   log: RoomLog,
   after: number,
   upTo: number,
-  limit: number,
+  selection: Selection,
 ): Promise<Stretch> {
   const from = Math.min(after, upTo);
   const entries = afterLastGap(
-    await readBack(store, log.roomId, { from, upTo, most: limit + MOST_BEHIND }),
+    await readBack(store, log.roomId, { from, upTo, most: selection.limit + MOST_BEHIND }),
     upTo,
   );
   const reached = (entries[0]?.position ?? upTo + 1) - 1;
-  return cut(entries, { gap: from < reached, start: from, end: upTo, limit });
+  return cut(entries, { gap: from < reached, start: from, end: upTo }, selection);
 }
 
 /** The newest entries of a stretch, at most so many, oldest first. */
@@ -72,13 +82,27 @@ async function readBack(
   return pages.reverse().flat();
 }
 
-/** The newest events at or below `upTo`: a device's first sight of the room. */
-export async function readNewest(store: Store, log: RoomLog, upTo: number, limit: number): Promise<Stretch> {
-  const newest = await store.logs.readLast(log.roomId, upTo, Math.max(limit * 2, limit + 20));
-  const entries = afterLastGap(newest, upTo);
-  const first = entries[0];
-  const start = first === undefined ? upTo : first.position - 1;
-  return { ...cut(entries, { gap: false, start, end: upTo, limit }), limited: true };
+/**
+ * The newest events at or below `upTo`: a device's first sight of the room. Where few are wanted, it is looked for
+ * them up to a thousand entries back.
+ */
+export async function readNewest(
+  store: Store,
+  log: RoomLog,
+  upTo: number,
+  selection: Selection,
+): Promise<Stretch> {
+  const { limit } = selection;
+  for (let most = Math.max(limit * 2, limit + 20); ; most *= 4) {
+    const count = Math.min(most, limit + MOST_BEHIND);
+    const newest = await readBack(store, log.roomId, { from: 0, upTo, most: count });
+    const entries = afterLastGap(newest, upTo);
+    const first = entries[0];
+    const start = first === undefined ? upTo : first.position - 1;
+    const stretch = { ...cut(entries, { gap: false, start, end: upTo }, selection), limited: true };
+    const all = entries.length < count || count === limit + MOST_BEHIND;
+    if (all || stretch.timeline.length >= limit) return stretch;
+  }
 }
 
 /** The entries behind the last position that was left out: events, or their order, are not known there. */
@@ -94,29 +118,45 @@ function afterLastGap(entries: readonly LogEntry[], upTo: number): LogEntry[] {
 
 function cut(
   entries: readonly LogEntry[],
-  at: { gap: boolean; start: number; end: number; limit: number },
+  at: { readonly gap: boolean; readonly start: number; readonly end: number },
+  { limit, select = (all) => all }: Selection,
 ): Stretch {
   const shown = entries.filter((entry) => entry.shown && !isHiddenFromClients(entry));
-  const timeline = at.limit === 0 ? [] : shown.slice(-at.limit);
+  const wanted = select(shown);
+  const timeline = limit === 0 ? [] : wanted.slice(-limit);
   const first = timeline[0];
-  const limited = at.gap || shown.length > timeline.length;
+  const limited = at.gap || wanted.length > timeline.length;
   const start = limited ? (first === undefined ? at.end : first.position - 1) : at.start;
-  const skipped = new Map<string, LogEntry>();
-  if (limited) {
-    for (const entry of shown) {
-      if (entry.position > start) break;
-      if (entry.stateKey !== null && entry.applied) {
-        skipped.set(`${entry.type}\u0000${entry.stateKey}`, entry);
-      }
-    }
-  }
   return {
     timeline,
-    skippedState: [...skipped.values()],
+    skippedState: changedOutside(shown, timeline, start),
+    around: shown.filter(({ position }) => position > start),
     limited,
     gap: at.gap,
     stateAnew: entries.some(tellsStateAnew),
     start,
     end: at.end,
   };
+}
+
+/**
+ * Of each slot the last change before the timeline; or the last of all, where that is not in the timeline: what
+ * the state before it and the timeline together would not tell.
+ */
+function changedOutside(
+  shown: readonly LogEntry[],
+  timeline: readonly LogEntry[],
+  start: number,
+): LogEntry[] {
+  const listed = new Set(timeline);
+  const before = new Map<string, LogEntry>();
+  const last = new Map<string, LogEntry>();
+  for (const entry of shown) {
+    if (entry.stateKey === null || !entry.applied) continue;
+    const slot = stateSlot(entry.type, entry.stateKey);
+    if (entry.position <= start) before.set(slot, entry);
+    last.set(slot, entry);
+  }
+  for (const [slot, entry] of last) if (!listed.has(entry)) before.set(slot, entry);
+  return [...before.values()];
 }

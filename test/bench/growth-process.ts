@@ -1,6 +1,7 @@
 import { DeviceSectionReader } from '../../src/client-sync/device-sections.ts';
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
 import { parseFilter } from '../../src/client-view/filter.ts';
+import { NOBODY_IGNORED } from '../../src/client-view/ignored-users.ts';
 import { InboundPeeks } from '../../src/inbound-peeks/inbound-peeks.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import type { StoredEvent } from '../../src/store/store.ts';
@@ -29,7 +30,15 @@ const { roomId } = room;
 let read: ReadonlyMap<number, number> | null = null;
 
 async function section(): Promise<void> {
-  const asked = { read, homeserverToken: null, filter, fullState: false, useStateAfter: false };
+  const asked = {
+    read,
+    homeserverToken: null,
+    filter,
+    fullState: false,
+    filterText: null,
+    ignored: NOBODY_IGNORED,
+    stateName: 'state' as const,
+  };
   ({ read } = await sections.read(await devicePeeks.of(DEVICE), asked));
 }
 

@@ -1,6 +1,7 @@
 import { DeviceSectionReader } from '../../src/client-sync/device-sections.ts';
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
 import { parseFilter } from '../../src/client-view/filter.ts';
+import { NOBODY_IGNORED } from '../../src/client-view/ignored-users.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import { MEMBER_SERVERS } from './big-room.ts';
 import { serveParent } from './child.ts';
@@ -38,7 +39,15 @@ async function peek(roomId: string, server: string): Promise<Peeked> {
   await devicePeeks.begin(device, roomId);
   const answered = performance.now() - began;
   const filter = parseFilter({ room: { state: { lazy_load_members: true } } });
-  const asked = { read: null, homeserverToken: null, filter, fullState: false, useStateAfter: false };
+  const asked = {
+    read: null,
+    homeserverToken: null,
+    filter,
+    fullState: false,
+    filterText: null,
+    ignored: NOBODY_IGNORED,
+    stateName: 'state' as const,
+  };
   const { peek: section } = await sections.read(await devicePeeks.of(device), asked);
   if (JSON.stringify([...section]).length < 10_000) throw new Error('The first section is empty');
   const readable = performance.now() - began;

@@ -10,7 +10,7 @@ import { PeekLedger, type SincelessSync } from '../../src/client-sync/peek-ledge
 import { RoomSections } from '../../src/client-sync/room-sections.ts';
 import { DeviceFilters } from '../../src/client-view/device-filters.ts';
 import { NO_FILTER, parseFilter } from '../../src/client-view/filter.ts';
-import { IgnoredUsers } from '../../src/client-view/ignored-users.ts';
+import { IgnoredUsers, NOBODY_IGNORED } from '../../src/client-view/ignored-users.ts';
 import { DevicePeeks } from '../../src/device-peeks/device-peeks.ts';
 import { RemoteFeed } from '../../src/feeds/remote/remote-feed.ts';
 import { ResidentFeeds } from '../../src/feeds/resident/resident-feeds.ts';
@@ -332,8 +332,10 @@ export class TestDevice {
       read: this.read,
       homeserverToken: this.read === null ? null : 's0',
       filter: filter === null ? NO_FILTER : parseFilter(filter),
+      filterText: filter === null ? null : JSON.stringify(filter),
+      ignored: NOBODY_IGNORED,
       fullState: false,
-      useStateAfter: false,
+      stateName: 'state',
       ...more,
     });
   }

@@ -118,6 +118,14 @@ export class RoomBuilder {
     });
   }
 
+  /** The event from now on as a redaction left it, as servers give it then. */
+  prune(eventId: string): void {
+    const at = this.events.findIndex((event) => event.eventId === eventId);
+    const event = this.events[at];
+    if (event === undefined) throw new Error(`${eventId} is not in ${this.roomId}`);
+    this.events[at] = { eventId, pdu: redact(event.pdu, this.rules) };
+  }
+
   /** Adds an event to the room's line. */
   add(fields: EventFields): BuiltEvent {
     const event = this.make(fields);

@@ -25,6 +25,7 @@ interface Room {
  */
 export class RoomHomeserver implements Homeserver {
   readonly serverName: string;
+  readonly mostTimelineEvents: number = 1000;
   readonly rooms = new Map<string, Room>();
   readonly invisible = new Set<string>();
   readonly aliases = new Map<string, { roomId: string; servers: string[] }>();

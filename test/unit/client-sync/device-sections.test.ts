@@ -90,7 +90,9 @@ describe('a first section', () => {
 
   test('with state after (MSC4222) has the state at its end', async () => {
     const { device, room } = await residentRoom();
-    const section = (await device.sync(null, { useStateAfter: true })).peek.get(room.roomId) as JsonObject;
+    const section = (await device.sync(null, { stateName: 'org.matrix.msc4222.state_after' })).peek.get(
+      room.roomId,
+    ) as JsonObject;
     expect(Object.keys(section).toSorted()).toEqual(['org.matrix.msc4222.state_after', 'timeline']);
     expect(brief(section)?.state).toContain('topic=first');
   });

@@ -310,6 +310,92 @@ describe('rooms that the homeserver has itself', () => {
     expect((await new TestDevice(house, laptop).sync()).leave.size).toBe(0);
   });
 
+  describe('a join of a peeked room', () => {
+    const AFTER = 'org.matrix.msc4222.state_after';
+
+    /** The peeker has the room's state but for its newest topic; what `query` asks is answered with the join. */
+    async function joinedBy(query: (since: string) => Record<string, string>, name = 'state') {
+      const { sync, house, room } = await peeking();
+      const asks: Record<string, string> =
+        name === 'state' ? {} : { 'org.matrix.msc4222.use_state_after': 'true' };
+      const elsewhere = { '!o:b': { [name]: { events: [] } } };
+      sync.script = ({ answer }) => answer({ next_batch: TOKEN, rooms: { join: elsewhere } });
+      const first = await sync.sync(asks);
+      const brought = room.currentState.map(({ eventId, pdu }) => ({
+        content: pdu.content,
+        event_id: eventId,
+        type: pdu.type,
+        state_key: pdu.state_key,
+      }));
+      const topic = room.state('m.room.topic', '', { topic: 'new' });
+      await house.settle();
+      const fresh = { event_id: topic.eventId, type: 'm.room.topic', state_key: '' };
+      const [create, ...others] = brought;
+      const join = (events: unknown[]) => ({
+        '!o:b': { [name]: { events: brought } },
+        [room.roomId]: { timeline: { events: brought }, [name]: { events } },
+      });
+      const whole = join([create, fresh, ...others]);
+      sync.script = ({ answer }) => answer({ next_batch: LATER, rooms: { join: whole } });
+      const { join: got } = (await sync.sync({ ...asks, ...query(first.body.next_batch) })).body.rooms ?? {};
+      return { got, whole, withoutWhatItHas: join([fresh]) };
+    }
+
+    test.each(['state', AFTER])(
+      'comes without the %s that the device has; its timeline and other rooms whole',
+      async (name) => {
+        const { got, withoutWhatItHas } = await joinedBy((since) => ({ since }), name);
+        expect(got).toEqual(withoutWhatItHas);
+      },
+    );
+
+    test.each<[string, (since: string) => Record<string, string>]>([
+      ['with full_state', (since) => ({ since, full_state: 'true' })],
+      ['without `since`', () => ({})],
+      ['with a token that knows nothing of the peek', () => ({ since: TOKEN })],
+      ['to another filter', (since) => ({ since, filter: '{"event_fields":["type"]}' })],
+    ])('comes whole %s', async (_how, query) => {
+      const { got, whole } = await joinedBy(query);
+      expect(got).toEqual(whole);
+    });
+  });
+
+  describe('state after the timeline (MSC4222)', () => {
+    const AFTER = 'org.matrix.msc4222.state_after';
+    const asked = { [AFTER.replace('state_after', 'use_state_after')]: 'true' };
+    const names = (answer: { body: { rooms?: { peek?: Record<string, object> } } }, roomId: string) =>
+      Object.keys(answer.body.rooms?.peek?.[roomId] ?? {}).filter((name) => name !== 'timeline');
+    const other = (name: string) => ({ join: { '!o:b': { timeline: {}, [name]: { events: [] } } } });
+
+    test.each([
+      [AFTER, AFTER],
+      ['state_after', 'state_after'],
+      ['state', 'state'],
+    ])('follows the homeserver: its rooms have %s', async (theirs, ours) => {
+      const { sync, room } = await peeking();
+      sync.script = ({ answer }) => answer({ next_batch: TOKEN, rooms: other(theirs) });
+      expect(names(await sync.sync(asked), room.roomId)).toEqual([ours]);
+    });
+
+    test('is as in its last answer where this one has no rooms, or is not waited for; at first `state`', async () => {
+      const { sync, house, room } = await peeking();
+      sync.script = ({ answer }) => answer({ next_batch: TOKEN });
+      expect(names(await sync.sync(asked), room.roomId)).toEqual(['state']);
+      sync.script = ({ answer }) => answer({ next_batch: TOKEN, rooms: other(AFTER) });
+      const { next_batch: since } = (await sync.sync(asked)).body;
+      sync.script = () => {};
+      room.message('new');
+      await house.settle();
+      expect(names(await sync.sync({ ...asked, since, ...POLL }), room.roomId)).toEqual([AFTER]);
+    });
+
+    test('is never there for who has not asked', async () => {
+      const { sync, room } = await peeking();
+      sync.script = ({ answer }) => answer({ next_batch: TOKEN, rooms: other('state') });
+      expect(names(await sync.sync(), room.roomId)).toEqual(['state']);
+    });
+  });
+
   test('leave after join: not back in peek', async () => {
     const { sync, room, since } = await followed();
     sync.script = ({ answer }) => answer({ next_batch: LATER, rooms: { join: { [room.roomId]: {} } } });

@@ -16,6 +16,7 @@ interface Room {
 /** Our own homeserver as a test tells it to be. What a test does not script rejects. */
 export class ScriptedHomeserver implements Homeserver {
   readonly serverName = 'here.test';
+  readonly mostTimelineEvents = 100;
   readonly rooms = new Map<string, Room>();
   /** Every event it has, by ID, with whether a non-member may see it. */
   readonly events = new Map<string, { pdu: Pdu; visible: boolean }>();

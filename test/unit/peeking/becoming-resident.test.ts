@@ -257,7 +257,7 @@ describe('the join is learned of', () => {
     const rooms = { nextBatch: 's1', join: new Set([room.roomId]), invite: new Set<string>() };
     const none = new Set<string>();
     const own = await house.joins.yieldTo(
-      { ...rooms, knock: none, leave: none },
+      { ...rooms, knock: none, leave: none, stateName: null },
       sections,
       carol.read,
       CAROL,
