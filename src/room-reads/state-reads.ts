@@ -96,16 +96,20 @@ export class StateReads {
 
   async *#allState(read: RoomRead): AsyncGenerator<string> {
     const free = await this.#deps.places.take(read);
+    let events: readonly StoredEvent[] = [];
     try {
-      for (const event of await this.#deps.store.replicas.state(read.roomId)) {
-        yield JSON.stringify(this.#shown(read, event));
-      }
+      events = await this.#deps.store.replicas.state(read.roomId);
+      for (const event of events) yield JSON.stringify(this.#shown(read, event));
     } finally {
-      free();
+      free(events.length);
     }
   }
 
-  async *#membersNow(read: RoomRead): AsyncGenerator<JsonObject> {
+  #membersNow(read: RoomRead): AsyncGenerator<JsonObject> {
+    return this.#deps.places.counted(read, this.#allMembers(read));
+  }
+
+  async *#allMembers(read: RoomRead): AsyncGenerator<JsonObject> {
     const given = new Set<string>();
     for await (const slice of this.#deps.store.replicas.stateOfType(read.roomId, 'm.room.member')) {
       for (const event of slice) {
@@ -120,12 +124,14 @@ export class StateReads {
   async *#membersAt(read: RoomRead, position: number): AsyncGenerator<JsonObject> {
     const { places, stateAt, clock } = this.#deps;
     const free = await places.take(read);
+    let events: readonly JsonObject[] = [];
     try {
-      for (const event of await stateAt.read(read.log, position, clock.now())) {
+      events = await stateAt.read(read.log, position, clock.now());
+      for (const event of events) {
         if (event.type === 'm.room.member') yield { ...event, room_id: read.roomId };
       }
     } finally {
-      free();
+      free(events.length);
     }
   }
 

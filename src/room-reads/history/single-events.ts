@@ -79,10 +79,11 @@ async function stateAfter(
 ): Promise<JsonObject[]> {
   const position = after.kind === 'log' ? after.position : room.log.tail - 1;
   const free = await places.take(read);
+  let events: JsonObject[] = [];
   try {
-    const events = await stateAt.read(room.log, position, clock.now());
+    events = await stateAt.read(room.log, position, clock.now());
     return events.map((one) => ({ ...one, room_id: room.roomId }));
   } finally {
-    free();
+    free(events.length);
   }
 }
