@@ -80,6 +80,12 @@ export class Previewing {
     return (await this.#openLog(roomId)) !== null;
   }
 
+  /** Whether it was peeked before, and can be again through the same servers: nobody who reads it is awake. */
+  async isAsleep(roomId: string): Promise<boolean> {
+    const log = await this.#deps.store.logs.get(roomId);
+    return log !== null && log.closed === null && log.asleep !== null;
+  }
+
   /** Opens the room, or finds it open, and notes that this device reads it. Rejects as `Peeking.peek` does. */
   async begin(who: Peeker, roomId: string): Promise<Preview> {
     const begin = async (log: RoomLog) => ({ peek: await this.#note(who, roomId), log });
@@ -131,8 +137,8 @@ export class Previewing {
   /** The log of a room that is open already; null where it has to be opened first. */
   async #openLog(roomId: string): Promise<RoomLog | null> {
     const log = await this.#deps.store.logs.get(roomId);
-    const isOpen = log !== null && log.closed === null && log.feed === 'remote' && this.isOpen(roomId);
-    return isOpen ? log : null;
+    if (log === null || log.closed !== null || log.asleep !== null) return null;
+    return log.feed === 'remote' && this.isOpen(roomId) ? log : null;
   }
 
   async #note(who: Identity, roomId: string): Promise<DevicePeek> {

@@ -62,7 +62,8 @@ export class Previews {
     if (isOpen) return 'open';
     const domain = serverNameOf(roomId);
     const isNamed = domain !== null && domain !== homeserver.serverName;
-    return isNamed || learned.of(roomId).length > 0 ? 'unopened' : 'no';
+    const isKnown = isNamed || learned.of(roomId).length > 0 || (await previewing.isAsleep(roomId));
+    return isKnown ? 'unopened' : 'no';
   }
 
   /**

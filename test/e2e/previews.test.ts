@@ -65,7 +65,7 @@ describe('a client that knows no peeks', () => {
     const shown = await initialSync(bob, roomId);
     expect(shown).toMatchObject({ status: 200, body: { room_id: roomId, presence: [] } });
     expect(shown.body).not.toHaveProperty('membership');
-    const { chunk } = messagesOf(shown);
+    const { chunk, start } = messagesOf(shown);
     expect(idsOf(chunk)).toEqual(idsOf(await homeserverTimeline(alice, roomId, 20)));
     const state = shown.body.state as ClientEvent[];
     const inState = new Map(state.map((event) => [`${event.type} ${event.state_key}`, event.event_id]));
@@ -92,6 +92,14 @@ describe('a client that knows no peeks', () => {
     expect(live.ms).toBeLessThan(20_000);
     expect(chunkOf(await poll(bob, roomId, String(live.body.end), 0))).toEqual([]);
 
+    // Back from where the initial sync began.
+    const page = await bob.request(
+      'GET',
+      `/v3/rooms/${enc(roomId)}/messages?dir=b&limit=5&from=${enc(start)}`,
+    );
+    expect(page.status).toBe(200);
+    const older = (await homeserverTimeline(alice, roomId, 28)).slice(0, 5);
+    expect(idsOf(chunkOf(page).toReversed())).toEqual(idsOf(older));
     expect((await pair.b.proxy.health()).peeks).toMatchObject({ device: 0, previews: 1, outbound: 1 });
     // To the client's own /sync the room is nothing.
     expect((await bob.sync()).answer.text).not.toContain(roomId);

@@ -3,7 +3,8 @@ import type { JsonObject } from '../../../src/matrix/json.ts';
 import { limitExceeded } from '../../../src/platform/matrix-error.ts';
 import { RemoteRefusal } from '../../../src/remote-servers/remote-servers.ts';
 import { statePartialMark, stateWholeMark } from '../../../src/rooms/log-entries.ts';
-import { ALICE, PEER } from '../../support/peeking-house.ts';
+import type { DevicePeek } from '../../../src/store/store.ts';
+import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { BOB, messagesOf, PreviewHouse, REFUSED, said } from '../../support/preview-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
 
@@ -92,6 +93,23 @@ describe('the initial sync of a room that the homeserver is not in', () => {
     await store.logs.append(room.roomId, { entries: [stateWholeMark(clock.now())] });
     expect((await whole).status).toBe(200);
     expect(preview.asked).toHaveLength(1);
+  });
+
+  test('wakes a room of which nobody is awake who reads it, through the servers that let us before', async () => {
+    const { house } = preview;
+    const room = house.remoteRoom(new RoomBuilder('12'));
+    await house.peeking.peek(ALICE, room.roomId, [PEER]);
+    await house.store.devicePeeks.update((await house.devicePeeks.of(ALICE))[0] as DevicePeek, {
+      dormantSince: 1,
+    });
+    await house.readers.release(room.roomId);
+    expect((await house.log(room.roomId)).asleep).not.toBe(null);
+    // A process that has heard of no server that has the room.
+    const restarted = await PeekingHouse.on(house.store, house.clock);
+    restarted.remoteRoom(room);
+    const again = await PreviewHouse.open({ house: restarted });
+    expect((await again.initialSync(room)).status).toBe(200);
+    expect((await house.log(room.roomId)).asleep).toBe(null);
   });
 
   test('does not show what ignored users say', async () => {
