@@ -22,8 +22,8 @@ export const ROUTES: readonly Route[] = [
     why: 'peeked rooms are read and joined, receipts of who only peeks held back, sync tokens turned back',
   },
   {
-    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(directory/room/|publicRooms$|room_summary/)',
-    why: 'servers are learned that rooms may be peeked through',
+    path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(directory/room/|publicRooms$|room_summary/|im\\.nheko\\.summary/)',
+    why: 'servers are learned that rooms may be peeked through; rooms are summed up that the homeserver does not know',
   },
   {
     path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(logout(/all)?$|devices/|delete_devices$|account/(deactivate|password)$|user/[^/]+/account_data/m\\.ignored_user_list$)',

@@ -37,7 +37,7 @@ export class ReplicaSummaries {
     this.#clock = deps.clock;
   }
 
-  /** Null where there is no open log of a remote room. Rejects with `StoreDownError`. */
+  /** Null where there is no open log of a remote room, or it sleeps. Rejects with `StoreDownError`. */
   async of(roomId: string): Promise<JsonObject | null> {
     const log = await this.#readable(roomId);
     if (log === null) return null;
@@ -94,7 +94,9 @@ export class ReplicaSummaries {
 
   async #readable(roomId: string): Promise<RoomLog | null> {
     const log = await this.#store.logs.get(roomId);
-    return log === null || log.feed !== 'remote' || log.closed !== null ? null : log;
+    if (log === null || log.feed !== 'remote' || log.closed !== null) return null;
+    // What sleeps may be of yesterday.
+    return log.asleep === null ? log : null;
   }
 
   async #joinedMembers(roomId: string): Promise<number> {

@@ -72,12 +72,16 @@ test('counts the members anew after a minute', async () => {
   expect(await count()).toBe(2);
 });
 
-test('nothing of a room that is not peeked, of one of our own, or of one that has closed', async () => {
+test('nothing of a room that is not peeked, of one of our own, of one that sleeps or has closed', async () => {
   const { house, room } = await peeked(() => {});
   expect(await house.summaries.of('!none:there.test')).toBeNull();
   const own = house.resident(new RoomBuilder('10', 'here.test', 'own'));
   await house.peek(own.roomId);
   expect(await house.summaries.of(own.roomId)).toBeNull();
+  await house.store.logs.setFeed(room.roomId, { asleep: { via: [PEER] } });
+  expect(await house.summaries.of(room.roomId)).toBeNull();
+  await house.store.logs.setFeed(room.roomId, { asleep: null });
+  expect(await house.summaries.of(room.roomId)).not.toBeNull();
   await house.ingest(room, [room.state('m.room.history_visibility', '', { history_visibility: 'joined' })]);
   expect(await house.summaries.of(room.roomId)).toBeNull();
 });
