@@ -1,3 +1,4 @@
+import { JoinServers } from '../client-api/join-servers.ts';
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
 import { Peekers } from '../client-api/peekers.ts';
@@ -181,6 +182,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     router: createClientRouter({ homeserver, peeking, trusted, rate: config.rateLimit, logger }),
     previews: new PreviewRoutes({ previews, roomEvents, homeserver, forwarder, held, trusted, logger }),
     trafficHints: new TrafficHints(learned),
+    joinServers: new JoinServers({ outbound, devicePeeks, store }),
     joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     close: () => polls.close(),
   };

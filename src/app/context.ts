@@ -264,7 +264,7 @@ export function createContext(
       clock,
       logger,
     }),
-    outbound,
+    joinServers: clients.joinServers,
     joinWatch: clients.joinWatch,
     previews: clients.previews,
     trafficHints: clients.trafficHints,

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, { type Express } from 'express';
-import { withPeekedServers } from '../client-api/join-servers.ts';
+import type { JoinServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
 import type { PeekersReceipts } from '../client-api/peekers-receipts.ts';
@@ -17,7 +17,6 @@ import type { SendTap } from '../federation-api/send-tap.ts';
 import type { PassThrough } from '../forward/pass-through.ts';
 import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
-import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
@@ -32,7 +31,7 @@ export interface RouteTableDeps {
   readonly sendTap: SendTap;
   readonly clientRouter: express.Router;
   readonly federationRouter: express.Router;
-  readonly outbound: Pick<OutboundPeeks, 'isPeeked' | 'servers'>;
+  readonly joinServers: JoinServers;
   readonly joinWatch: JoinWatch;
   readonly previews: PreviewRoutes;
   readonly trafficHints: TrafficHints;
@@ -68,7 +67,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     [forPeeks(log), deps.federationRouter],
     (req, res) => void forwarder.forward(req, res),
   );
-  const takers = [deps.peekedReads, deps.residentReads, deps.peekersReceipts];
+  const takers = [deps.peekedReads, deps.residentReads, deps.peekersReceipts, deps.joinServers];
   // What the homeserver acknowledges in our place is lost to those who peek: it may have come up just now.
   const takeTransaction = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     if (!peekingSwitch.on && !peekingSwitch.ending) await deps.lookAgain();
@@ -101,8 +100,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     if (peekingSwitch.on && deps.roomSummaries.take(req, res)) return;
     const pass = () => {
       if (peekingSwitch.on && deps.previews.take(req, res)) return;
-      const joins = peekingSwitch.on && req.method === 'POST';
-      req.url = joins ? withPeekedServers(url, deps.outbound) : withHomeserverTokens(url);
+      req.url = withHomeserverTokens(req.url ?? url);
       passThrough.handle(req, res);
     };
     offer(peekingSwitch.on ? takers : [], req, res, pass);
