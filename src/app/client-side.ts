@@ -39,6 +39,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { InitialSync } from '../previews/initial-sync.ts';
 import { Previews } from '../previews/previews.ts';
 import { RoomEvents } from '../previews/room-events.ts';
+import { ShownEvents } from '../previews/shown-events.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
 import { ReplicaSummaries } from '../room-reads/replica-summaries.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
@@ -148,10 +149,12 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     clock,
     logger,
   });
+  const shownEvents = new ShownEvents({ stateAt, clock });
   const initialSync = new InitialSync({
     store,
     previewing,
     stateAt,
+    shownEvents,
     wholeState: new WholeState(deps),
     ignoredUsers,
     clock,
@@ -168,7 +171,14 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     reads: limits,
     rate: config.rateLimit,
   });
-  const roomEvents = new RoomEvents({ store, previewing, wakes: deps.wakes, ignoredUsers, clock });
+  const roomEvents = new RoomEvents({
+    store,
+    previewing,
+    wakes: deps.wakes,
+    shownEvents,
+    ignoredUsers,
+    clock,
+  });
 
   return {
     sync,

@@ -1,22 +1,22 @@
 import { placeBefore, remoteHistoryToken } from '../client-view/history-token.ts';
 import type { IgnoredUsers } from '../client-view/ignored-users.ts';
-import { toClientEvent } from '../matrix/client-event.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Peeker } from '../peeking/peeking.ts';
 import type { Preview, Previewing } from '../peeking/previewing.ts';
 import type { Clock } from '../platform/clock.ts';
 import { eachInTurns } from '../platform/turns.ts';
-import { pduOf } from '../rooms/log-entries.ts';
 import type { StateAt } from '../rooms/state-at.ts';
 import { readableHead, readNewest } from '../rooms/timeline.ts';
 import type { WholeState } from '../rooms/whole-state.ts';
 import type { Store } from '../store/store.ts';
 import { placeAt } from './places.ts';
+import type { ShownEvents } from './shown-events.ts';
 
 export interface InitialSyncDeps {
   readonly store: Store;
   readonly previewing: Previewing;
   readonly stateAt: StateAt;
+  readonly shownEvents: ShownEvents;
   readonly wholeState: WholeState;
   readonly ignoredUsers: IgnoredUsers;
   readonly clock: Clock;
@@ -41,13 +41,12 @@ export class InitialSync {
     limit: number,
     soon: AbortSignal,
   ): Promise<JsonObject> {
-    const { store, previewing, stateAt, wholeState, ignoredUsers, clock } = this.#deps;
+    const { store, previewing, stateAt, shownEvents, wholeState, ignoredUsers, clock } = this.#deps;
     const { roomId } = begun;
     const [ignored] = await Promise.all([ignoredUsers.of(who), wholeState.wait(roomId, soon)]);
     const log = (await store.logs.get(roomId)) ?? begun;
-    const now = clock.now();
     const stretch = await readNewest(store, log, readableHead(log), { limit });
-    const state = await stateAt.read(log, stretch.end, now);
+    const state = await stateAt.read(log, stretch.end, clock.now());
     const first = stretch.timeline[0];
     await eachInTurns(state, (event) => {
       event.room_id = roomId;
@@ -56,9 +55,7 @@ export class InitialSync {
     return {
       room_id: roomId,
       messages: {
-        chunk: stretch.timeline
-          .map((entry) => toClientEvent(pduOf(entry), entry.eventId, { now, roomId }))
-          .filter((event) => !ignored.hides(event)),
+        chunk: await shownEvents.show(log, stretch.timeline, stretch.around, ignored),
         start: remoteHistoryToken(first === undefined ? placeAt(stretch.end) : placeBefore(first)),
         end: remoteHistoryToken(placeAt(stretch.end, stretch.timeline.at(-1))),
       },

@@ -1,16 +1,15 @@
 import { type LogPlace, remoteHistoryToken } from '../client-view/history-token.ts';
-import type { IgnoredSenders, IgnoredUsers } from '../client-view/ignored-users.ts';
-import { toClientEvent } from '../matrix/client-event.ts';
+import type { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Peeker } from '../peeking/peeking.ts';
 import type { Previewing } from '../peeking/previewing.ts';
 import type { Clock } from '../platform/clock.ts';
-import { pduOf } from '../rooms/log-entries.ts';
 import { isHiddenFromClients } from '../rooms/readable.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { readableHead } from '../rooms/timeline.ts';
 import type { DevicePeek, LogEntry, RoomLog, Store } from '../store/store.ts';
 import { placeAt, positionOf } from './places.ts';
+import type { ShownEvents } from './shown-events.ts';
 
 /** Events of one answer; the next poll has the others at once. */
 const MOST_EVENTS = 100;
@@ -21,6 +20,7 @@ export interface RoomEventsDeps {
   readonly store: Store;
   readonly previewing: Previewing;
   readonly wakes: RoomWakes;
+  readonly shownEvents: ShownEvents;
   readonly ignoredUsers: IgnoredUsers;
   readonly clock: Clock;
 }
@@ -35,6 +35,7 @@ export interface EventsPoll {
 
 /** What a log holds after a position. */
 interface Page {
+  readonly log: RoomLog;
   readonly entries: readonly LogEntry[];
   /** There may be more. */
   readonly isFull: boolean;
@@ -51,7 +52,7 @@ export class RoomEvents {
 
   /** Waits for news, at most as long as asked for. Null when the preview is over: the homeserver is to answer. */
   async poll(who: Peeker, roomId: string, poll: EventsPoll): Promise<JsonObject | null> {
-    const { previewing, clock, wakes, ignoredUsers } = this.#deps;
+    const { previewing, clock, wakes, shownEvents, ignoredUsers } = this.#deps;
     const begun = await previewing.of(who, roomId);
     const shown = begun?.initial?.to;
     const from = poll.from ?? (shown === undefined ? null : placeAt(shown));
@@ -67,7 +68,8 @@ export class RoomEvents {
         const peek = await previewing.of(who, roomId);
         const page = peek === null ? null : await this.#page(peek, from);
         if (peek === null || page === null) return null;
-        const chunk = this.#shown(roomId, page.entries, ignored);
+        const { log, entries } = page;
+        const chunk = await shownEvents.show(log, entries.filter(isShown), entries, ignored);
         const left = until - clock.now();
         if (chunk.length > 0 || page.isFull || left <= 0 || poll.signal.aborted) {
           await previewing.seen(peek);
@@ -88,21 +90,13 @@ export class RoomEvents {
     const after = await positionOf(from, log, store);
     const upTo = lastOf(peek, log);
     const isOver = peek.ended !== null || log.closed !== null;
-    if (after >= upTo) return isOver ? null : { entries: [], isFull: false, end: from };
+    if (after >= upTo) return isOver ? null : { log, entries: [], isFull: false, end: from };
     const held = await store.logs.read(peek.roomId, after, MOST_EVENTS);
     const entries = held.filter(({ position }) => position <= upTo);
     const last = entries.findLast(isShown);
     const isFull = entries.length === MOST_EVENTS;
     const end = isFull ? (entries.at(-1)?.position ?? upTo) : upTo;
-    return { entries, isFull, end: placeAt(end, last) };
-  }
-
-  #shown(roomId: string, entries: readonly LogEntry[], ignored: IgnoredSenders): JsonObject[] {
-    const now = this.#deps.clock.now();
-    return entries
-      .filter(isShown)
-      .map((entry) => toClientEvent(pduOf(entry), entry.eventId, { now, roomId }))
-      .filter((event) => !ignored.hides(event));
+    return { log, entries, isFull, end: placeAt(end, last) };
   }
 
   async #wait(woken: Promise<void>, ms: number, signal: AbortSignal): Promise<void> {

@@ -12,6 +12,7 @@ import type { JsonObject } from '../../src/matrix/json.ts';
 import { InitialSync } from '../../src/previews/initial-sync.ts';
 import { Previews } from '../../src/previews/previews.ts';
 import { RoomEvents } from '../../src/previews/room-events.ts';
+import { ShownEvents } from '../../src/previews/shown-events.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import { WholeState } from '../../src/rooms/whole-state.ts';
 import { ALICE, type HouseOptions, PEER, PeekingHouse } from './peeking-house.ts';
@@ -75,9 +76,15 @@ export class PreviewHouse {
     const trusted = new TrustedProxies();
     this.#forwarder = new RawForwarder(upstream, trusted);
     const stateAt = new StateAt(house.store, house.homeserver, house.clock);
-    const initialSync = new InitialSync({ ...house, stateAt, wholeState: new WholeState(house) });
+    const shownEvents = new ShownEvents({ ...house, stateAt });
+    const initialSync = new InitialSync({
+      ...house,
+      stateAt,
+      shownEvents,
+      wholeState: new WholeState(house),
+    });
     const previews = new Previews({ ...house, initialSync, reads, rate });
-    const roomEvents = new RoomEvents(house);
+    const roomEvents = new RoomEvents({ ...house, shownEvents });
     const { held } = this;
     this.#routes = new PreviewRoutes({
       ...house,

@@ -112,6 +112,28 @@ describe('the initial sync of a room that the homeserver is not in', () => {
     expect((await house.log(room.roomId)).asleep).toBe(null);
   });
 
+  test('tells what state replaced, and who redacted what', async () => {
+    const room = new RoomBuilder();
+    room.member('@dora:there.test', 'join', { displayname: 'Dora' });
+    const before = room.stateEvent('m.room.member', '@dora:there.test');
+    room.member('@dora:there.test', 'join', { displayname: 'Dorothy' });
+    const bad = room.message('bad');
+    preview.remote(room);
+    await preview.initialSync(room);
+    const redaction = room.redaction(bad.eventId);
+    await preview.house.ingest(room, [redaction]);
+    const [renamed, pruned] = messagesOf(await preview.initialSync(room, 'limit=3')).chunk;
+    expect(renamed).toMatchObject({
+      content: { displayname: 'Dorothy' },
+      unsigned: { replaces_state: before.eventId, prev_content: { displayname: 'Dora' } },
+    });
+    expect(pruned).toMatchObject({
+      event_id: bad.eventId,
+      unsigned: { redacted_because: { event_id: redaction.eventId, room_id: room.roomId } },
+    });
+    expect(pruned?.content).toEqual({});
+  });
+
   test('does not show what ignored users say', async () => {
     const room = new RoomBuilder();
     room.member('@troll:there.test', 'join');

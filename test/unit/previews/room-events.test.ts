@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { remoteHistoryToken } from '../../../src/client-view/history-token.ts';
+import type { JsonObject } from '../../../src/matrix/json.ts';
 import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { messagesOf, type PreviewAnswer, PreviewHouse, REFUSED, said } from '../../support/preview-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -113,6 +114,18 @@ describe('a poll of a previewed room', () => {
     preview.held.release();
     const answer = await waiting;
     expect([answer.status, answer.body.chunk, answer.body.end]).toEqual([200, [], answer.body.start]);
+  });
+
+  test('tells what state replaced', async () => {
+    const first = room.state('m.room.topic', '', { topic: 'first' });
+    const second = room.state('m.room.topic', '', { topic: 'second' });
+    await preview.house.ingest(room, [first, second]);
+    const [, event] = (await preview.events(room)).body.chunk as JsonObject[];
+    expect(event?.unsigned).toMatchObject({
+      replaces_state: first.eventId,
+      prev_content: { topic: 'first' },
+      prev_sender: room.creator,
+    });
   });
 
   test('does not show what ignored users say', async () => {
