@@ -27,7 +27,7 @@ export const ROUTES: readonly Route[] = [
   },
   {
     path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(logout(/all)?$|devices/|delete_devices$|account/(deactivate|password)$|user/[^/]+/account_data/m\\.ignored_user_list$)',
-    why: 'tokens that are good no longer, and whom a user ignores, are noticed at once',
+    why: 'tokens that are good no longer, devices whose peeks end with them, and whom a user ignores, are noticed at once',
   },
   {
     path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(keys/changes$|events$|initialSync$)',

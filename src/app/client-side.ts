@@ -8,6 +8,7 @@ import { ReadLimits } from '../client-api/read-limits.ts';
 import { ResidentReads } from '../client-api/resident-reads.ts';
 import { RoomSummaries } from '../client-api/room-summaries.ts';
 import { createClientRouter } from '../client-api/router.ts';
+import { SessionWatch } from '../client-api/session-watch.ts';
 import { TrafficHints } from '../client-api/traffic-hints.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
 import { HeldSyncs } from '../client-sync/held-syncs.ts';
@@ -30,6 +31,7 @@ import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { BecomingResident } from '../peeking/becoming-resident.ts';
 import type { Dormancy } from '../peeking/dormancy.ts';
+import type { GoneDevices } from '../peeking/gone-devices.ts';
 import type { Peeking } from '../peeking/peeking.ts';
 import type { Previewing } from '../peeking/previewing.ts';
 import type { Residency } from '../peeking/residency.ts';
@@ -62,6 +64,7 @@ export interface ClientSideDeps {
   readonly peeking: Peeking;
   readonly previewing: Previewing;
   readonly dormancy: Dormancy;
+  readonly gone: GoneDevices;
   readonly residency: Residency;
   readonly becomingResident: BecomingResident;
   readonly clock: Clock;
@@ -193,6 +196,14 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     previews: new PreviewRoutes({ previews, roomEvents, homeserver, forwarder, held, trusted, logger }),
     trafficHints: new TrafficHints(learned),
     joinServers: new JoinServers({ outbound, devicePeeks, store }),
+    sessionWatch: new SessionWatch({
+      homeserver,
+      gone: deps.gone,
+      anyPeeks: () => devicePeeks.anyPeeks || previewing.anyone,
+      trusted,
+      clock,
+      logger,
+    }),
     joinWatch: new JoinWatch({ homeserver, outbound, residency, becomingResident }),
     close: () => polls.close(),
   };

@@ -18,6 +18,7 @@ import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import { BecomingRemote } from '../peeking/becoming-remote.ts';
 import { BecomingResident } from '../peeking/becoming-resident.ts';
 import { Dormancy } from '../peeking/dormancy.ts';
+import { GoneDevices } from '../peeking/gone-devices.ts';
 import { Peeking } from '../peeking/peeking.ts';
 import { MOST_PREVIEWS_OF_USER, Previewing } from '../peeking/previewing.ts';
 import { Residency } from '../peeking/residency.ts';
@@ -230,6 +231,7 @@ export function createContext(
     peeking,
     previewing,
     dormancy,
+    gone: new GoneDevices(store, readers),
     residency,
     becomingResident,
     clock,
@@ -266,6 +268,7 @@ export function createContext(
     }),
     joinServers: clients.joinServers,
     joinWatch: clients.joinWatch,
+    sessionWatch: clients.sessionWatch,
     previews: clients.previews,
     trafficHints: clients.trafficHints,
     ignoredUsers: clients.ignoredUsers,

@@ -8,6 +8,7 @@ import type { PreviewRoutes } from '../client-api/preview-routes.ts';
 import type { ResidentReads } from '../client-api/resident-reads.ts';
 import type { RoomSummaries } from '../client-api/room-summaries.ts';
 import { PEEK_PATH, UNPEEK_PATH } from '../client-api/router.ts';
+import type { SessionWatch } from '../client-api/session-watch.ts';
 import { withHomeserverTokens } from '../client-api/token-targets.ts';
 import type { TrafficHints } from '../client-api/traffic-hints.ts';
 import { answerVersions } from '../client-api/versions.ts';
@@ -33,6 +34,7 @@ export interface RouteTableDeps {
   readonly federationRouter: express.Router;
   readonly joinServers: JoinServers;
   readonly joinWatch: JoinWatch;
+  readonly sessionWatch: SessionWatch;
   readonly previews: PreviewRoutes;
   readonly trafficHints: TrafficHints;
   readonly ignoredUsers: IgnoredUsers;
@@ -67,7 +69,13 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
     [forPeeks(log), deps.federationRouter],
     (req, res) => void forwarder.forward(req, res),
   );
-  const takers = [deps.peekedReads, deps.residentReads, deps.peekersReceipts, deps.joinServers];
+  const takers = [
+    deps.sessionWatch,
+    deps.peekedReads,
+    deps.residentReads,
+    deps.peekersReceipts,
+    deps.joinServers,
+  ];
   // What the homeserver acknowledges in our place is lost to those who peek: it may have come up just now.
   const takeTransaction = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     if (!peekingSwitch.on && !peekingSwitch.ending) await deps.lookAgain();

@@ -1,5 +1,10 @@
 import type { ServerResponse } from 'node:http';
-import { CORS_HEADERS, homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
+import {
+  CORS_HEADERS,
+  homeserverUnreachable,
+  NOT_CACHED,
+  sendMatrixError,
+} from '../forward/matrix-answer.ts';
 import { HomeserverDown, HomeserverRefusal, NotReadable } from '../homeserver/homeserver.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError, storeUnavailable } from '../platform/matrix-error.ts';
@@ -9,7 +14,7 @@ import { StoreDownError } from '../store/store.ts';
 export function sendFailure(res: ServerResponse, error: unknown, logger: Logger): void {
   if (error instanceof HomeserverRefusal) {
     if (res.headersSent) return;
-    res.writeHead(error.status, [...CORS_HEADERS, 'Content-Type', 'application/json']);
+    res.writeHead(error.status, [...CORS_HEADERS, ...NOT_CACHED, 'Content-Type', 'application/json']);
     res.end(error.body);
     return;
   }

@@ -4,6 +4,7 @@ import { isRoomAlias, isRoomId } from '../matrix/ids.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { BecomingResident } from '../peeking/becoming-resident.ts';
 import type { Residency } from '../peeking/residency.ts';
+import { whenAnswered } from './when-answered.ts';
 
 const JOIN = /^\/_matrix\/client\/(?:r0|v3|unstable|api\/v1)\/(?:join\/([^/]+)|rooms\/([^/]+)\/join)$/;
 
@@ -54,13 +55,6 @@ export class JoinWatch {
     this.#residency.joining(found.roomId);
     this.#becoming.suspect(found.roomId);
   }
-}
-
-/** Says whether the answer was a 2xx. An answer that breaks off says nothing. */
-function whenAnswered(res: ServerResponse, tell: (ok: boolean) => unknown): void {
-  const settle = () => void tell(res.statusCode >= 200 && res.statusCode < 300);
-  if (res.writableFinished) settle();
-  else res.once('finish', settle);
 }
 
 function decode(segment: string): string {

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import express, { type Request, type Response, Router } from 'express';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { callerOf, forwardedFor, rawQuery } from '../client-view/client-request.ts';
-import { CORS_HEADERS } from '../forward/matrix-answer.ts';
+import { CORS_HEADERS, NOT_CACHED } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
 import { isServerName } from '../matrix/ids.ts';
@@ -25,6 +25,8 @@ export interface ClientRouterDeps {
 const MOST_BODY_BYTES = 64 * 1024;
 /** Ending is cheaper than starting, but for a room we do not know the homeserver has to be asked. */
 const UNPEEKS_PER_PEEK = 10;
+/** So many users may use up what each may call; accounts by the thousand cost the homeserver no more than they do. */
+const USERS_AT_ONCE = 100;
 /** Servers that one request may name. */
 const MOST_SERVERS = 50;
 
@@ -36,9 +38,8 @@ export const UNPEEK_PATH =
 /** `POST /peek/{roomIdOrAlias}` and `POST /rooms/{roomId}/unpeek`. */
 export function createClientRouter(deps: ClientRouterDeps): Router {
   const router = Router();
-  const duration = deps.rate.perMs / 1000;
-  const limiter = new RateLimiterMemory({ points: deps.rate.count, duration });
-  const unpeekLimiter = new RateLimiterMemory({ points: deps.rate.count * UNPEEKS_PER_PEEK, duration });
+  const peeks = new Allowance(deps.rate.count, deps.rate.perMs);
+  const unpeeks = new Allowance(deps.rate.count * UNPEEKS_PER_PEEK, deps.rate.perMs);
   const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
 
   const route = (path: RegExp, handle: (req: Request, who: Peeker, room: string) => Promise<JsonObject>) => {
@@ -49,7 +50,7 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
         deps.homeserver.forget(caller);
         const who = await deps.homeserver.whoami(caller);
         const answer = await handle(req, { ...who, caller }, roomOf(req, path));
-        res.writeHead(200, [...CORS_HEADERS, 'Content-Type', 'application/json']);
+        res.writeHead(200, [...CORS_HEADERS, ...NOT_CACHED, 'Content-Type', 'application/json']);
         res.end(JSON.stringify(answer));
       } catch (error) {
         sendFailure(res, error, deps.logger);
@@ -62,7 +63,7 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
     body,
     route(PEEK_PATH, async (req, who, room) => {
       const servers = namedServers(req);
-      await spend(limiter, who.userId);
+      await peeks.spend(who.userId);
       const { roomId, expiresAt } = await deps.peeking.peek(who, room, servers);
       return { room_id: roomId, peek_expiry_ts: expiresAt };
     }),
@@ -71,7 +72,7 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
     UNPEEK_PATH,
     body,
     route(UNPEEK_PATH, async (_req, who, room) => {
-      await spend(unpeekLimiter, who.userId);
+      await unpeeks.spend(who.userId);
       await deps.peeking.unpeek(who, room);
       return {};
     }),
@@ -114,12 +115,29 @@ function roomOf(req: IncomingMessage, path: RegExp): string {
   }
 }
 
-async function spend(limiter: RateLimiterMemory, userId: string): Promise<void> {
+/** How often a user may call, and all of them together. */
+class Allowance {
+  readonly #ofUser: RateLimiterMemory;
+  readonly #ofAll: RateLimiterMemory;
+
+  constructor(count: number, perMs: number) {
+    this.#ofUser = new RateLimiterMemory({ points: count, duration: perMs / 1000 });
+    this.#ofAll = new RateLimiterMemory({ points: count * USERS_AT_ONCE, duration: perMs / 1000 });
+  }
+
+  /** Rejects with 429. What a user asks for in vain takes nothing from the others. */
+  async spend(userId: string): Promise<void> {
+    await taken(this.#ofUser, userId, 'You have started or ended too many peeks');
+    await taken(this.#ofAll, 'all', 'Too many peeks are started or ended on this server');
+  }
+}
+
+async function taken(limiter: RateLimiterMemory, key: string, refusal: string): Promise<void> {
   try {
-    await limiter.consume(userId);
+    await limiter.consume(key);
   } catch (error) {
     if (!(error instanceof RateLimiterRes)) throw error;
-    throw limitExceeded('Too many peeks were started or ended', Math.max(1, error.msBeforeNext));
+    throw limitExceeded(refusal, Math.max(1, error.msBeforeNext));
   }
 }
 

@@ -13,6 +13,11 @@ export function previewDevice({ userId, deviceId }: Device): Device {
   return { userId, deviceId: `${MARK}${deviceId}` };
 }
 
+/** The device that peeks or previews under this name. */
+export function deviceBehind({ userId, deviceId }: Device): Device {
+  return { userId, deviceId: isPreview({ deviceId }) ? deviceId.slice(MARK.length) : deviceId };
+}
+
 /** Whether a peek is the preview of a client that knows no peeks. */
 export function isPreview({ deviceId }: Pick<Device, 'deviceId'>): boolean {
   return deviceId.startsWith(MARK);

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { cutConnection } from './response-head.ts';
 
-/** What lets a browser read an answer (Client-Server API, "Web Browser Clients"), as a flat header list. */
+/** What lets a browser read an answer (Client-Server API, "Web Browser Clients"), as Synapse has it; a flat header list. */
 export const CORS_HEADERS: readonly string[] = [
   'Access-Control-Allow-Origin',
   '*',
@@ -10,7 +10,11 @@ export const CORS_HEADERS: readonly string[] = [
   'GET, HEAD, POST, PUT, DELETE, OPTIONS',
   'Access-Control-Allow-Headers',
   'X-Requested-With, Content-Type, Authorization, Date',
+  'Access-Control-Expose-Headers',
+  'Synapse-Trace-Id, Server',
 ];
+/** An answer of ours holds for this moment, as Synapse says of its own. */
+export const NOT_CACHED: readonly string[] = ['Cache-Control', 'no-cache, no-store, must-revalidate'];
 
 /**
  * Answers with an error of ours: JSON, `errcode`, CORS headers, `Retry-After` beside `retry_after_ms`.
@@ -25,6 +29,7 @@ export function sendMatrixError(res: ServerResponse, error: MatrixError): void {
   const body = Buffer.from(JSON.stringify(error.body()));
   res.writeHead(error.status, [
     ...CORS_HEADERS,
+    ...NOT_CACHED,
     ...retryAfter(error),
     'Content-Type',
     'application/json',

@@ -110,6 +110,24 @@ describe('/peek answers', () => {
     expect(answer.headers).toMatch(/^retry-after: [1-9][0-9]*$/m);
   });
 
+  test('429 when all users together are too many, however little each of them asks for', async () => {
+    const room = resident();
+    const users = Array.from({ length: 100 }, (_, n) => ({ ...ALICE, userId: `@user${n}:here.test` }));
+    for (const [n, user] of users.entries()) house.homeserver.identities.set(`Bearer ${n}`, user);
+    house.peeking.peek = async () => ({ roomId: room, expiresAt: 1 });
+    for (let i = 0; i < 10; i++) {
+      const answers = await Promise.all(users.map((_, n) => post(`${C}/v3/peek/${room}`, '', `Bearer ${n}`)));
+      expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+      // What is refused to one user takes nothing from the others.
+      if (i === 9) expect((await post(`${C}/v3/peek/${room}`, '', 'Bearer 0')).status).toBe(429);
+    }
+    const answer = await peek(room);
+    expect(answer).toMatchObject({ status: 429, body: { errcode: 'M_LIMIT_EXCEEDED' } });
+    expect(answer.body.retry_after_ms).toBeGreaterThan(0);
+    expect(answer.headers).toMatch(/^retry-after: [1-9][0-9]*$/m);
+    expect(await post(`${C}/v3/rooms/${room}/unpeek`)).toMatchObject({ status: 400 });
+  });
+
   test('502 M_UNKNOWN: every candidate server failed; the text names each and why', async () => {
     house.remote.on('a.test', 'PUT', '/peek/', new RemoteUnreachable('a.test: no route'));
     const answer = await peek('!room:b.test', '?server_name=a.test');
