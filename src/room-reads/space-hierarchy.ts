@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache';
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { type Caller, type Homeserver, HomeserverRefusal } from '../homeserver/homeserver.ts';
 import { isRoomId, isServerName } from '../matrix/ids.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import type { Clock } from '../platform/clock.ts';
 import { Gate } from '../platform/gate.ts';
-import { MatrixError } from '../platform/matrix-error.ts';
+import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
 import type { ReplicaSummaries } from './replica-summaries.ts';
 import type { RoomRead } from './room-read.ts';
 
@@ -19,7 +20,12 @@ export interface SpaceHierarchyDeps {
 const MOST_ROOMS = 50;
 /** Rooms of a hierarchy that are gone through, those of earlier answers included. */
 const MOST_VISITED = 1_000;
-const ASKED_AT_ONCE = 8;
+/** Questions to the homeserver under way, of all and of one user. */
+const ASKED_AT_ONCE = 32;
+const ASKED_FOR_ONE = 8;
+/** As Synapse has it: an answer may cost it fifty questions to other servers. */
+const WALKS = { points: 10, duration: 2 };
+const TOO_FAST = 429;
 /** After this, what the homeserver has not told of a child yet is left out. */
 const PATIENCE_MS = 2_000;
 const MOST_BYTES = 1024 * 1024;
@@ -39,7 +45,6 @@ interface Place {
 interface Walk {
   readonly read: RoomRead;
   readonly suggestedOnly: boolean;
-  readonly gate: Gate;
   readonly asking: Map<string, Promise<JsonObject | null>>;
   /** Resolves when nothing more is waited for. */
   readonly over: Promise<null>;
@@ -53,7 +58,9 @@ interface Walk {
  */
 export class SpaceHierarchy {
   readonly #deps: SpaceHierarchyDeps;
-  readonly #kept = new LRUCache<string, { entry: JsonObject; until: number }>({ max: MOST_KEPT });
+  readonly #kept = new LRUCache<string, { entry: JsonObject | null; until: number }>({ max: MOST_KEPT });
+  readonly #gate = new Gate(ASKED_AT_ONCE, Number.POSITIVE_INFINITY, { running: ASKED_FOR_ONE });
+  readonly #walks = new RateLimiterMemory(WALKS);
 
   constructor(deps: SpaceHierarchyDeps) {
     this.#deps = deps;
@@ -66,8 +73,9 @@ export class SpaceHierarchy {
     if (skip === 0 || Number.isNaN(skip)) {
       const own = await this.#homeservers(read);
       if (own.status === 200) return parseJson(own.body);
-      if (skip !== 0) throw new HomeserverRefusal(own.status, own.body);
+      if (skip !== 0 || own.status === TOO_FAST) throw new HomeserverRefusal(own.status, own.body);
     }
+    await this.#spend(read.who.userId);
     const maxDepth = whole(read.query, 'max_depth', 0) ?? Number.POSITIVE_INFINITY;
     const limit = Math.min(whole(read.query, 'limit', 1) ?? MOST_ROOMS, MOST_ROOMS);
     const done = new AbortController();
@@ -75,7 +83,6 @@ export class SpaceHierarchy {
       const walk: Walk = {
         read,
         suggestedOnly: read.query.get('suggested_only') === 'true',
-        gate: new Gate(ASKED_AT_ONCE),
         asking: new Map(),
         over: this.#deps.clock.sleep(PATIENCE_MS, done.signal).then(() => null),
       };
@@ -116,11 +123,10 @@ export class SpaceHierarchy {
   #entry(walk: Walk, place: Place): Promise<JsonObject | null> {
     const asked = walk.asking.get(place.roomId);
     if (asked !== undefined) return asked;
-    const asking = walk.gate
-      .run(
-        async () => (await this.#ofReplica(place)) ?? (await this.#ofHomeserver(walk, place)),
-        walk.read.signal,
-      )
+    const { signal, who } = walk.read;
+    const work = async () => (await this.#ofReplica(place)) ?? (await this.#ofHomeserver(walk, place));
+    const asking = this.#gate
+      .run(work, signal, who.userId)
       .then((entry) => entry && withSuggested(entry, walk.suggestedOnly))
       .catch(() => null);
     walk.asking.set(place.roomId, asking);
@@ -140,19 +146,33 @@ export class SpaceHierarchy {
     const key = JSON.stringify([read.who.userId, roomId]);
     const kept = this.#kept.get(key);
     if (kept !== undefined && clock.now() < kept.until) return kept.entry;
+    const entry = await this.#asked(read.who.caller, roomId, via);
+    this.#kept.set(key, { entry, until: clock.now() + KEPT_MS });
+    return entry;
+  }
+
+  async #asked(caller: Caller, roomId: string, via: readonly string[]): Promise<JsonObject | null> {
     const room = encodeURIComponent(roomId);
     const servers = via.map((server) => `via=${encodeURIComponent(server)}`).join('&');
-    const summary = await this.#json(read.who.caller, `/v1/room_summary/${room}?${servers}`);
+    const summary = await this.#json(caller, `/v1/room_summary/${room}?${servers}`);
     if (summary?.room_id !== roomId) return null;
     const { membership: _, ...rest } = summary;
     const entry: JsonObject = { ...rest, children_state: [] };
     if (summary.room_type === 'm.space') {
-      const own = await this.#json(read.who.caller, `/v1/rooms/${room}/hierarchy?max_depth=0&limit=1`);
+      const own = await this.#json(caller, `/v1/rooms/${room}/hierarchy?max_depth=0&limit=1`);
       const [top] = Array.isArray(own?.rooms) ? own.rooms : [];
       if (isObject(top) && Array.isArray(top.children_state)) entry.children_state = top.children_state;
     }
-    this.#kept.set(key, { entry, until: clock.now() + KEPT_MS });
     return entry;
+  }
+
+  async #spend(userId: string): Promise<void> {
+    try {
+      await this.#walks.consume(userId);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      throw limitExceeded('Too many hierarchies were asked for', Math.max(1, error.msBeforeNext));
+    }
   }
 
   async #json(caller: Caller, path: string): Promise<JsonObject | null> {

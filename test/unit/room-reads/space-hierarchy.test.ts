@@ -130,6 +130,30 @@ describe('the hierarchy of a peeked space', () => {
   });
 });
 
+test('more than ten in two seconds of one user ⇒ 429, and so it is when the homeserver says so', async () => {
+  await house.peeked(space);
+  const answers = await Promise.all(Array.from({ length: 60 }, () => hierarchy('?max_depth=0')));
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 429]));
+  expect(answers.find(({ status }) => status === 429)?.body).toMatchObject({ errcode: 'M_LIMIT_EXCEEDED' });
+
+  const other = await ReadHouse.open(createRoomAnswers);
+  const room = await other.peeked(new RoomBuilder('11', PEER, 'other', { type: 'm.space' }));
+  other.house.homeserver.readAs = async () => ({ status: 429, body: Buffer.from('{}') });
+  expect((await other.get(room, 'hierarchy')).body).toEqual(PASSED);
+});
+
+test('a child that nobody tells of is not asked about again for a minute', async () => {
+  child('!unknown:t');
+  await house.peeked(space);
+  const asked = () => house.house.homeserver.calls.filter((call) => call.includes('!unknown')).length;
+  await hierarchy();
+  await hierarchy();
+  expect(asked()).toBe(1);
+  await house.house.clock.advance(60_000);
+  await hierarchy();
+  expect(asked()).toBe(2);
+});
+
 describe('the homeserver goes first', () => {
   const own = (query = '') =>
     `/_matrix/client/v1/rooms/${encodeURIComponent(space.roomId)}/hierarchy?${query}`;
