@@ -31,7 +31,7 @@ export const ROUTES: readonly Route[] = [
   },
   {
     path: '^/_matrix/client/(r0|v1|v3|unstable|api/v1)/(keys/changes$|events$|initialSync$)',
-    why: 'sync tokens are turned back into those of the homeserver',
+    why: 'rooms of others are previewed; sync tokens are turned back into those of the homeserver',
   },
   { path: '^/_synapse/admin/v1/rooms/[^/]+/messages$', why: 'the same' },
   {

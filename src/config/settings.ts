@@ -218,7 +218,7 @@ export const SETTINGS = {
     rate,
     '10/m',
     '60/m',
-    'How often a user may call `/peek`, or a server start a peek. Renewals of a client and calls that are refused count too; ten times as many `/unpeek` are counted apart. All users together may do a hundred times as much.',
+    'How often a user may call `/peek`, or a server start a peek. Renewals of a client and calls that are refused count too; ten times as many `/unpeek`, and previews of rooms that have to be opened, are counted apart. All users together may do a hundred times as much.',
   ),
   logLevel: defaulted(
     'PEEK_LOG_LEVEL',
