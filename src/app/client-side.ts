@@ -130,6 +130,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     peekers,
     answers: createRoomAnswers({ ...deps, stateAt, ignoredUsers, summaries }),
     limits,
+    metrics,
     logger,
   });
   const residentReads = new ResidentReads({

@@ -6,6 +6,7 @@ import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import type { AnswerRead, RoomRead } from '../room-reads/room-read.ts';
 import { pduOf } from '../rooms/log-entries.ts';
 import { type RoomLog, type Store, StoreDownError } from '../store/store.ts';
@@ -23,6 +24,7 @@ export interface PeekedReadsDeps {
   /** By the first part of the path behind the room ID: `messages`, `state`. What is not in it is the homeserver's. */
   readonly answers: ReadonlyMap<string, AnswerRead>;
   readonly limits: Pick<ReadLimits, 'spend'>;
+  readonly metrics: Pick<Metrics, 'roomReads'>;
   readonly logger: Logger;
 }
 
@@ -48,36 +50,37 @@ export class PeekedReads {
     const answer = this.#deps.answers.get(path.parts[0] ?? '');
     if (answer === undefined || !this.#deps.outbound.isPeeked(path.roomId)) return false;
     if (!this.#deps.peekers.mayBeOne(req, path.roomId)) return false;
-    void this.#handle(req, res, path, answer).then((answered) => {
-      if (!answered && !res.destroyed) pass();
+    void this.#handle(req, res, path, answer).then((outcome) => {
+      this.#deps.metrics.roomReads.inc({ outcome });
+      if (outcome === 'homeserver' && !res.destroyed) pass();
     });
     return true;
   }
 
-  /** Whether it was answered. Never rejects. */
+  /** Never rejects. */
   async #handle(
     req: IncomingMessage,
     res: ServerResponse,
     path: RoomPath,
     answer: AnswerRead,
-  ): Promise<boolean> {
+  ): Promise<'answered' | 'refused' | 'homeserver'> {
     const { limits, logger } = this.#deps;
     const gone = new AbortController();
     const left = () => gone.abort();
     res.once('close', left);
     try {
       const read = await this.#readOf(req, path, gone.signal);
-      if (read === null) return false;
+      if (read === null) return 'homeserver';
       await limits.spend(read.who.userId);
       const body = await answer(read);
       // It may have closed while the answer was made.
-      if ((await this.#readableLog(read.roomId, read.who.userId)) === null) return false;
+      if ((await this.#readableLog(read.roomId, read.who.userId)) === null) return 'homeserver';
       await sendJson(res, body);
-      return true;
+      return 'answered';
     } catch (error) {
       if (error instanceof MatrixError || res.headersSent) {
         sendFailure(res, error, logger);
-        return true;
+        return 'refused';
       }
       if (!(error instanceof HomeserverRefusal) && !gone.signal.aborted) {
         const reason = error instanceof StoreDownError ? 'the store is down' : String(error);
@@ -86,7 +89,7 @@ export class PeekedReads {
           'a read of a peeked room failed; the homeserver answers it',
         );
       }
-      return false;
+      return 'homeserver';
     } finally {
       res.off('close', left);
     }

@@ -111,6 +111,10 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     /** kind: `plain` (bytes streamed through), `peeking`. */
     syncRequests: counter('sync_requests_total', 'Requests to /sync', { kind: ['plain', 'peeking'] }),
     /** outcome: `shown`, `refused`, `slow`. Rooms of which it is known that they cannot be had do not count. */
+    /** outcome: `answered` (by us), `refused` (by us), `homeserver` (its own answer went out). */
+    roomReads: counter('room_reads_total', 'Reads of rooms of others that may be for us to answer', {
+      outcome: ['answered', 'refused', 'homeserver'],
+    }),
     previews: counter('previews_total', 'Initial syncs of rooms that the homeserver is not in', {
       outcome: ['shown', 'refused', 'slow'],
     }),

@@ -102,6 +102,21 @@ describe('a read of a peeked room', () => {
     expect(got.headers.get('retry-after')).toBe('1');
   });
 
+  test('is counted by who has answered it', async () => {
+    const room = await house.peeked();
+    await house.get(room, 'state');
+    for (const failure of [new MatrixError(404, 'M_NOT_FOUND', 'No such event'), new Error('unforeseen')]) {
+      answer = () => Promise.reject(failure);
+      await house.get(room, 'state');
+    }
+    const counted = async () => {
+      const { values } = await house.house.metrics.roomReads.get();
+      return values.map(({ labels, value }) => `${labels.outcome} ${value}`);
+    };
+    // A client has its answer before it is counted.
+    await expect.poll(counted).toEqual(['answered 1', 'refused 1', 'homeserver 1']);
+  });
+
   test('with a large body has all of it', async () => {
     const room = await house.peeked();
     const events = Array.from({ length: 5000 }, (_, i) => ({ event_id: `$${i}`, content: { body: 'ä"\n' } }));
