@@ -1,3 +1,4 @@
+import { Allowance } from '../client-api/allowance.ts';
 import { JoinServers } from '../client-api/join-servers.ts';
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
@@ -173,7 +174,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     metrics,
     logger,
     reads: limits,
-    rate: config.rateLimit,
+    openings: new Allowance(config.rateLimit.count, config.rateLimit.perMs),
   });
   const roomEvents = new RoomEvents({
     store,

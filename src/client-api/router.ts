@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http';
 import express, { type Request, type Response, Router } from 'express';
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { callerOf, forwardedFor, rawQuery } from '../client-view/client-request.ts';
 import { CORS_HEADERS, NOT_CACHED } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
@@ -10,7 +9,8 @@ import { isObject, JsonError, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import type { Peeker, Peeking } from '../peeking/peeking.ts';
 import type { Logger } from '../platform/log.ts';
-import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { MatrixError } from '../platform/matrix-error.ts';
+import { Allowance } from './allowance.ts';
 import { sendFailure } from './errors.ts';
 
 export interface ClientRouterDeps {
@@ -25,8 +25,6 @@ export interface ClientRouterDeps {
 const MOST_BODY_BYTES = 64 * 1024;
 /** Ending is cheaper than starting, but for a room we do not know the homeserver has to be asked. */
 const UNPEEKS_PER_PEEK = 10;
-/** So many users may use up what each may call; accounts by the thousand cost the homeserver no more than they do. */
-const USERS_AT_ONCE = 100;
 /** Servers that one request may name. */
 const MOST_SERVERS = 50;
 
@@ -112,32 +110,6 @@ function roomOf(req: IncomingMessage, path: RegExp): string {
     return decodeURIComponent(segment);
   } catch {
     throw new MatrixError(400, 'M_INVALID_PARAM', 'The path is not percent-encoded UTF-8');
-  }
-}
-
-/** How often a user may call, and all of them together. */
-class Allowance {
-  readonly #ofUser: RateLimiterMemory;
-  readonly #ofAll: RateLimiterMemory;
-
-  constructor(count: number, perMs: number) {
-    this.#ofUser = new RateLimiterMemory({ points: count, duration: perMs / 1000 });
-    this.#ofAll = new RateLimiterMemory({ points: count * USERS_AT_ONCE, duration: perMs / 1000 });
-  }
-
-  /** Rejects with 429. What a user asks for in vain takes nothing from the others. */
-  async spend(userId: string): Promise<void> {
-    await taken(this.#ofUser, userId, 'You have started or ended too many peeks');
-    await taken(this.#ofAll, 'all', 'Too many peeks are started or ended on this server');
-  }
-}
-
-async function taken(limiter: RateLimiterMemory, key: string, refusal: string): Promise<void> {
-  try {
-    await limiter.consume(key);
-  } catch (error) {
-    if (!(error instanceof RateLimiterRes)) throw error;
-    throw limitExceeded(refusal, Math.max(1, error.msBeforeNext));
   }
 }
 

@@ -1,4 +1,3 @@
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Caller, Homeserver } from '../homeserver/homeserver.ts';
 import { serverNameOf } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
@@ -30,8 +29,8 @@ export interface PreviewsDeps {
   readonly logger: Logger;
   /** Rejects when the user reads too much. */
   readonly reads: { spend(userId: string): Promise<void> };
-  /** Rooms of one user that have to be opened. */
-  readonly rate: { readonly count: number; readonly perMs: number };
+  /** Rejects when there were too many rooms to be opened. */
+  readonly openings: { spend(userId: string): Promise<void> };
 }
 
 /**
@@ -42,12 +41,10 @@ export class Previews {
   readonly #deps: PreviewsDeps;
   readonly #unpeekable: UnpeekableRooms;
   readonly #opening = new SharedRefusals();
-  readonly #limiter: RateLimiterMemory;
 
   constructor(deps: PreviewsDeps) {
     this.#deps = deps;
     this.#unpeekable = new UnpeekableRooms(deps.clock);
-    this.#limiter = new RateLimiterMemory({ points: deps.rate.count, duration: deps.rate.perMs / 1000 });
     deps.learned.onNew((roomId) => this.#unpeekable.delete(roomId));
   }
 
@@ -122,25 +119,15 @@ export class Previews {
     return result.value === null ? ['refused', null] : ['shown', result.value];
   }
 
-  /** Null where the room is the homeserver's to show, or the user tries too often. */
+  /** Null where the room is the homeserver's to show. Rejects where it cannot be opened, or the user tries too often. */
   async #open(caller: Caller, roomId: string): Promise<{ preview: Preview; who: Peeker } | null> {
-    const { homeserver, residency, previewing, reads } = this.#deps;
+    const { homeserver, residency, previewing, reads, openings } = this.#deps;
     const who = { ...(await homeserver.whoami(caller)), caller };
     await reads.spend(who.userId);
     if (!(await residency.isAbsent(roomId))) return null;
-    if (!previewing.isOpen(roomId) && !(await this.#spend(who.userId))) return null;
+    if (!previewing.isOpen(roomId)) await openings.spend(who.userId);
     const preview = await this.#opening.run(roomId, () => previewing.begin(who, roomId));
     this.#unpeekable.delete(roomId);
     return { preview, who };
-  }
-
-  async #spend(userId: string): Promise<boolean> {
-    try {
-      await this.#limiter.consume(userId);
-      return true;
-    } catch (error) {
-      if (error instanceof RateLimiterRes) return false;
-      throw error;
-    }
   }
 }

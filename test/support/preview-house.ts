@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { Allowance } from '../../src/client-api/allowance.ts';
 import { PreviewRoutes } from '../../src/client-api/preview-routes.ts';
 import { TrafficHints } from '../../src/client-api/traffic-hints.ts';
 import { HeldSyncs } from '../../src/client-sync/held-syncs.ts';
@@ -83,7 +84,12 @@ export class PreviewHouse {
       shownEvents,
       wholeState: new WholeState(house),
     });
-    const previews = new Previews({ ...house, initialSync, reads, rate });
+    const previews = new Previews({
+      ...house,
+      initialSync,
+      reads,
+      openings: new Allowance(rate.count, rate.perMs),
+    });
     const roomEvents = new RoomEvents({ ...house, shownEvents });
     const { held } = this;
     this.#routes = new PreviewRoutes({
