@@ -53,12 +53,13 @@ export class PeekingSync {
     const { polls, held, race, homeserver } = this.#deps;
     const key = pollKey(device, request);
     let joined = true;
-    const poll = polls.join(key, request.timeoutMs > 0, (signal) => {
+    // What was begun before it was known who asks goes on beside an earlier poll: it may have been computed first.
+    const patient = request.timeoutMs > 0 && started === undefined;
+    const poll = polls.join(key, patient, (signal) => {
       joined = false;
       return this.#poll(req, request, signal, started);
     });
     if (joined && started !== undefined) {
-      // Asked before it was known that an earlier poll asks the same.
       started.answer.catch(() => undefined);
       started.abort.abort();
     }

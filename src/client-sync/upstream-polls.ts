@@ -33,11 +33,14 @@ export interface UpstreamPoll {
 interface Poll extends UpstreamPoll {
   readonly key: PollKey;
   arrived: WholeResponse | null;
+  readonly settle: (answer: WholeResponse) => void;
   waiting: number;
   /** Its answer was written to a client whole; it may have been lost on its way all the same. */
   delivered: boolean;
   readonly abort: AbortController;
   timer: Timer | null;
+  /** The poll whose answer it was given in the place of its own. */
+  same: Poll | null;
 }
 
 /**
@@ -45,6 +48,9 @@ interface Poll extends UpstreamPoll {
  * poll runs on, and the next request that asks the same takes it over, so that no answer which the
  * homeserver has computed is lost: nor one that arrives while no client is there, or whose client goes away
  * before it has it.
+ *
+ * Of several polls that ask the same the first answer with something in it is the answer of them all: what the
+ * homeserver has put into it once, such as a lazily loaded member, it leaves out of the next.
  *
  * Not kept is what the homeserver would say better when asked anew: an error, and an answer whose token stands
  * where the request's stood, in which there is nothing.
@@ -72,30 +78,35 @@ export class UpstreamPolls {
       return held;
     }
     const abort = new AbortController();
-    const answer = start(abort.signal);
-    const poll: Poll = { key, answer, arrived: null, waiting: 1, delivered: false, abort, timer: null };
+    const { promise, resolve, reject } = Promise.withResolvers<WholeResponse>();
+    promise.catch(() => undefined);
+    const poll: Poll = {
+      ...{ key, answer: promise, settle: resolve, abort },
+      ...{ arrived: null, waiting: 1, delivered: false, timer: null, same: null },
+    };
     const polls = this.#devices.get(key.device);
     if (polls === undefined) this.#devices.set(key.device, new Set([poll]));
     else polls.add(poll);
-    answer.then(
-      (response) => {
-        poll.arrived = response;
-        if (poll.waiting === 0) this.#unattended(poll);
+    start(abort.signal).then(
+      (response) => this.#arrived(poll, response),
+      (error) => {
+        reject(error);
+        this.#forget(poll);
       },
-      () => this.#forget(poll),
     );
     return poll;
   }
 
   /** The client's request ended without the answer, or went away before it had it whole. */
   leave(poll: UpstreamPoll): void {
-    this.#release(poll as Poll);
+    this.#release(original(poll as Poll));
   }
 
   /** The answer was written to a client whole. */
   take(poll: UpstreamPoll): void {
-    (poll as Poll).delivered = true;
-    this.#release(poll as Poll);
+    const taken = original(poll as Poll);
+    taken.delivered = true;
+    this.#release(taken);
   }
 
   /** Lets every poll go; for the end of the process. */
@@ -118,9 +129,43 @@ export class UpstreamPolls {
     return found;
   }
 
+  #arrived(poll: Poll, response: WholeResponse): void {
+    if (poll.same !== null || !this.#holds(poll)) return;
+    const others = [...(this.#devices.get(poll.key.device) ?? [])].filter(
+      (other) => other !== poll && other.key.since === poll.key.since && other.key.rest === poll.key.rest,
+    );
+    const first = others.find(({ arrived }) => arrived !== null);
+    if (first !== undefined && response.status === 200) {
+      this.#absorb(first, poll);
+      return;
+    }
+    poll.arrived = response;
+    poll.settle(response);
+    if (!isWorthKeeping(poll, response)) {
+      this.#forget(poll);
+      return;
+    }
+    for (const other of others) this.#absorb(poll, other);
+    if (poll.waiting === 0) this.#unattended(poll);
+  }
+
+  /** The other's clients are given this one's answer. */
+  #absorb(poll: Poll, other: Poll): void {
+    if (other.waiting > 0) this.#attend(poll);
+    poll.waiting += other.waiting;
+    other.same = poll;
+    other.arrived = poll.arrived;
+    if (poll.arrived !== null) other.settle(poll.arrived);
+    this.#forget(other);
+  }
+
+  #holds(poll: Poll): boolean {
+    return this.#devices.get(poll.key.device)?.has(poll) === true;
+  }
+
   #release(poll: Poll): void {
     poll.waiting--;
-    if (poll.waiting === 0 && this.#devices.get(poll.key.device)?.has(poll)) this.#unattended(poll);
+    if (poll.waiting === 0 && this.#holds(poll)) this.#unattended(poll);
   }
 
   /** Nobody waits for it any more, or it has arrived and nobody does. */
@@ -158,6 +203,10 @@ export class UpstreamPolls {
     polls?.delete(poll);
     if (polls?.size === 0) this.#devices.delete(poll.key.device);
   }
+}
+
+function original(poll: Poll): Poll {
+  return poll.same === null ? poll : original(poll.same);
 }
 
 function isWorthKeeping({ key, delivered }: Poll, { status, body }: WholeResponse): boolean {

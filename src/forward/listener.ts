@@ -26,17 +26,27 @@ const SERVER_OPTIONS = {
 
 /**
  * A server that hands only well-formed requests to `handler`. Everything else it answers itself, with an
- * `errcode`: broken HTTP and oversized heads (the connection is closed), targets that are no path, CONNECT,
- * WebSocket upgrades, expectations other than `100-continue`. Other upgrades are ignored, as HTTP allows.
+ * `errcode`, and closes the connection: broken HTTP and oversized heads, targets that are no path, CONNECT,
+ * WebSocket upgrades. Expectations other than `100-continue` are answered so too. Other upgrades are ignored, as HTTP allows.
  */
 export function createListener(handler: Handler, options: ListenerOptions = {}): http.Server {
   const server = options.tls
     ? https.createServer({ ...SERVER_OPTIONS, ...options.tls })
     : http.createServer(SERVER_OPTIONS);
+  // Whoever stands before us may part the bytes after a refused request in another way: none of them is read.
+  const refused = new Set<Duplex>();
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {
+    const { socket } = req;
+    if (refused.size > 0 && refused.has(socket)) return;
     const refusal = checkRequest(req) ?? checkUpgrade(req);
-    if (refusal) sendMatrixError(res, refusal);
-    else handler(req, res);
+    if (refusal === null) {
+      handler(req, res);
+      return;
+    }
+    refused.add(socket);
+    socket.once('close', () => refused.delete(socket));
+    res.setHeader('Connection', 'close');
+    sendMatrixError(res, refusal);
   });
   server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) => {
     sendMatrixError(res, new MatrixError(417, 'M_UNRECOGNIZED', 'Only 100-continue can be expected'));

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { login, type MatrixClient } from '../support/client.ts';
+import { login, MatrixClient } from '../support/client.ts';
 import type { Site } from '../support/federation.ts';
+import { send } from '../support/http.ts';
 
 /** A new account of the site with a name that no other test uses. */
 export function newUser(site: Pick<Site, 'register'>, role: string): Promise<MatrixClient> {
@@ -10,4 +11,16 @@ export function newUser(site: Pick<Site, 'register'>, role: string): Promise<Mat
 /** A further device of the same user. */
 export function furtherDevice(client: MatrixClient): Promise<MatrixClient> {
   return login(client.url, client.userId.slice(1).split(':', 1)[0] ?? '');
+}
+
+/** A new guest of the site. */
+export async function newGuest(site: Pick<Site, 'url'>): Promise<MatrixClient> {
+  const answer = await send(site.url, 'POST', '/_matrix/client/v3/register?kind=guest', { body: {} });
+  const { user_id: userId, device_id: deviceId, access_token: token } = answer.body;
+  if (answer.status !== 200) throw new Error(`No guest: ${answer.status} ${answer.text}`);
+  return new MatrixClient(site.url, {
+    userId: String(userId),
+    deviceId: String(deviceId),
+    token: String(token),
+  });
 }

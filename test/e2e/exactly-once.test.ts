@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { MatrixClient, SyncAnswer } from '../support/client.ts';
-import { newUser } from './accounts.ts';
-import { startFollowing } from './follower.ts';
+import { furtherDevice, newGuest, newUser } from './accounts.ts';
+import { Follower, startFollowing } from './follower.ts';
+import { Retrier } from './retrier.ts';
 import { comparable, idsOf, sectionOf, timelineOf } from './rooms.ts';
 import { forEachStore, type StoredPair } from './stores.ts';
 import { until, untilListens } from './until.ts';
@@ -111,5 +113,54 @@ forEachStore((_store, { startPairOnStore }) => {
     await follower.untilEvent(last, 60_000);
     expect(follower.gaps).toBe(0);
     expect(follower.ids).toEqual([...sent, last]);
+  });
+
+  it('The same `since` retried a hundred times under SIGKILL of both proxies: two devices of one user, two users and a guest of each site are told each event exactly once, in order', async () => {
+    const roomId = await alice.createWorldReadableRoom();
+    const retriers: Retrier[] = [];
+    for (const site of [pair.a, pair.b]) {
+      const bob = await newUser(site, 'bob');
+      const devices = [bob, await furtherDevice(bob), await newUser(site, 'carol'), await newGuest(site)];
+      for (const client of devices) {
+        const { follower, peeked } = await startFollowing(client, roomId, [pair.a.serverName]);
+        expect(peeked).toBe(200);
+        retriers.push(new Retrier(client, roomId, follower.since));
+      }
+    }
+    const sent: string[] = [];
+    const done = () => retriers.every(({ answers }) => answers.length >= 100);
+    const sending = (async () => {
+      while (!done() && sent.length < 80) {
+        sent.push(await alice.sendText(roomId, `message ${sent.length}`));
+        await sleep(100);
+      }
+    })();
+    const retrying = retriers.map((retrier) => retrier.retry(100));
+    for (const share of [0.2, 0.4, 0.6, 0.8]) {
+      await until(
+        'all have asked',
+        () => retriers.every(({ answers }) => answers.length >= 100 * share),
+        60_000,
+      );
+      await Promise.all([pair.a.proxy.kill(), pair.b.proxy.kill()]);
+      await Promise.all([pair.a.proxy.restart(), pair.b.proxy.restart()]);
+    }
+    await Promise.all(retrying);
+    await sending;
+    const last = await alice.sendText(roomId, 'the last');
+    sent.push(last);
+
+    for (const { client, answers } of retriers) {
+      // From the same token each answer tells the events from the same place on, as far as they have come.
+      for (const { ids } of answers) expect(ids).toEqual(sent.slice(0, ids.length));
+      // Whichever of the answers the client goes on from: it is told the rest, and nothing twice.
+      for (const at of [0, 24, 49, 74, 99]) {
+        const { ids, next } = answers[at] ?? { ids: [], next: '' };
+        const follower = new Follower(client, roomId, next);
+        await follower.untilEvent(last, 45_000);
+        expect([at, [...ids, ...follower.ids]]).toEqual([at, sent]);
+        expect(follower.gaps).toBe(0);
+      }
+    }
   });
 });

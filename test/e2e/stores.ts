@@ -21,6 +21,8 @@ export interface Starters {
 
 /** Tests peek far more often than the default allows one user. */
 const PROXY_ENV = { PEEK_RATE_LIMIT: '10000/m' };
+/** Guests may look in. */
+const SYNAPSE = { settings: { allow_guest_access: true } };
 
 /** Defines the suite once for each store; it starts its homeservers on that store. */
 export function forEachStore(suite: (store: StoreName, starters: Starters) => void): void {
@@ -38,17 +40,17 @@ export function onStore(store: StoreName, suite: (starters: Starters) => void): 
 }
 
 async function startSqlitePair(): Promise<StoredPair> {
-  const options = { proxyEnv: PROXY_ENV };
+  const options = { proxyEnv: PROXY_ENV, synapse: SYNAPSE };
   return { ...(await startPair({ store: 'sqlite', a: options, b: options })), redis: null };
 }
 
 async function startSqliteSite(): Promise<StoredSite> {
-  return { ...(await startSite({ name: 'a', proxyEnv: PROXY_ENV })), redis: null };
+  return { ...(await startSite({ name: 'a', proxyEnv: PROXY_ENV, synapse: SYNAPSE })), redis: null };
 }
 
 async function startRedisPair(): Promise<StoredPair> {
   const [a, b] = await Promise.all([startDurableRedis(), startDurableRedis()]);
-  const options = { proxyEnv: PROXY_ENV };
+  const options = { proxyEnv: PROXY_ENV, synapse: SYNAPSE };
   const endRedis = () => Promise.all([a.stop(), b.stop()]);
   try {
     const pair = await startPair({ store: { redisUrls: { a: a.url, b: b.url } }, a: options, b: options });
@@ -62,7 +64,7 @@ async function startRedisPair(): Promise<StoredPair> {
 async function startRedisSite(): Promise<StoredSite> {
   const redis = await startDurableRedis();
   try {
-    const site = await startSite({ name: 'a', redisUrl: redis.url, proxyEnv: PROXY_ENV });
+    const site = await startSite({ name: 'a', redisUrl: redis.url, proxyEnv: PROXY_ENV, synapse: SYNAPSE });
     return { ...site, redis, stop: () => site.stop().finally(() => redis.stop()) };
   } catch (error) {
     await redis.stop();

@@ -3,6 +3,7 @@ import { properties as ids } from './properties/ids.ts';
 import { properties as jsonBytes } from './properties/json-bytes.ts';
 import { properties as pdus } from './properties/pdus.ts';
 import { properties as serverAcl } from './properties/server-acl.ts';
+import { properties as syncFilters } from './properties/sync-filters.ts';
 import { properties as syncTokens } from './properties/sync-tokens.ts';
 import { properties as wellKnown } from './properties/well-known.ts';
 import { properties as xMatrix } from './properties/x-matrix.ts';
@@ -17,5 +18,6 @@ export const PROPERTIES: Readonly<Record<string, readonly Property[]>> = {
   'json-bytes': jsonBytes,
   'server-acl': serverAcl,
   'sync-tokens': syncTokens,
+  'sync-filters': syncFilters,
   pdus,
 };

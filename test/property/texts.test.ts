@@ -3,7 +3,7 @@ import { PROPERTIES } from './all.ts';
 import { tryProperties } from './run.ts';
 
 const ELSEWHERE = ['pdus', 'server-acl', 'canonical-json'];
-const HERE = ['x-matrix', 'ids', 'well-known', 'json-bytes', 'sync-tokens'];
+const HERE = ['x-matrix', 'ids', 'well-known', 'json-bytes', 'sync-tokens', 'sync-filters'];
 
 tryProperties(HERE);
 

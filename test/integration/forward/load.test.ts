@@ -68,40 +68,63 @@ async function abortedPolls(path: string, count: number): Promise<void> {
   upstream.wires.length = 0;
 }
 
+/** Connections that were held and are let go again, each with an answer. */
+async function hold(path: string, count: number): Promise<{ wire: Wire; up: Wire }[]> {
+  const held: { wire: Wire; up: Wire }[] = [];
+  while (held.length < count) {
+    const some = Array.from({ length: Math.min(100, count - held.length) }, async () => {
+      const wire = await Wire.connect(proxy.port);
+      wire.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const up = await upstream.accept();
+      await up.head();
+      return { wire, up };
+    });
+    held.push(...(await Promise.all(some)));
+  }
+  return held;
+}
+
+async function letGo(held: readonly { wire: Wire; up: Wire }[]): Promise<void> {
+  for (const { up } of held) up.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}');
+  for (const { wire } of held) {
+    expect((await wire.body(await wire.head())).toString()).toBe('{}');
+    wire.destroy();
+  }
+}
+
+/** How long five such requests take, one after the other, ms. */
+async function quickRequests(path: string): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    const quick = await Wire.connect(proxy.port);
+    const started = performance.now();
+    quick.write(`PUT ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}`);
+    const up = await upstream.accept();
+    await up.body(await up.head());
+    up.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}');
+    up.socket.end();
+    await quick.body(await quick.head());
+    times.push(performance.now() - started);
+    quick.destroy();
+  }
+  return times;
+}
+
+it('1 000 held `/sync`, then a `/send` ≤ 50 ms: they do not hold it up, tenfold for a busy machine', async () => {
+  const held = await hold('/_matrix/client/v3/sync?timeout=30000', 1_000);
+  const times = await quickRequests('/_matrix/federation/v1/send/1');
+  expect(Math.min(...times)).toBeLessThan(500);
+  await letGo(held);
+});
+
 describe.each([
   ['raw', '/_matrix/client/v3/sync'],
   ['pass-through', '/_matrix/media/v3/upload'],
 ])('load, %s', (_way, path) => {
   it('300 held polls, then a quick request ≤ 50 ms', async () => {
-    const held = await Promise.all(
-      Array.from({ length: 300 }, async () => {
-        const wire = await Wire.connect(proxy.port);
-        wire.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
-        const up = await upstream.accept();
-        await up.head();
-        return { wire, up };
-      }),
-    );
-    const times: number[] = [];
-    for (let i = 0; i < 5; i++) {
-      const quick = await Wire.connect(proxy.port);
-      const started = performance.now();
-      quick.write(`PUT ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}`);
-      const up = await upstream.accept();
-      await up.body(await up.head());
-      up.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}');
-      up.socket.end();
-      await quick.body(await quick.head());
-      times.push(performance.now() - started);
-      quick.destroy();
-    }
-    expect(Math.min(...times)).toBeLessThan(50);
-    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}';
-    for (const { up } of held) up.write(answer);
-    for (const { wire } of held) {
-      expect((await wire.body(await wire.head())).toString()).toBe('{}');
-      wire.destroy();
-    }
+    const held = await hold(path, 300);
+    expect(Math.min(...(await quickRequests(path)))).toBeLessThan(50);
+    await letGo(held);
   });
 
   it('200 MB upload streamed with RSS +< 10 MB', async () => {

@@ -140,7 +140,7 @@ describe.each(WAYS)('requests, %s', (way) => {
     }
   });
 
-  it('Expect: 100-continue is answered here and never sent on', async () => {
+  it('`Expect: 100-continue` ⇒ answered here and never sent on', async () => {
     const { upstream, client } = await startForwarding(way);
     const wire = await client();
     await ask(wire, 'PUT /up HTTP/1.1\nHost: a\nContent-Length: 5\nExpect: 100-continue\nX-Spoof: 1\n\n');

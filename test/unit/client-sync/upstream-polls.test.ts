@@ -201,9 +201,48 @@ describe('two syncs of one device at once', () => {
     const quick = join(KEY, false);
     expect(begun).toHaveLength(2);
     polls.leave(quick);
-    await poll(1).answer(NEWS);
-    expect(bodyOf(join())).toEqual(NEWS);
+    await poll(1).answer({ next_batch: 's1' });
     expect(poll(0).signal.aborted).toBe(false);
+    polls.leave(join(KEY, false));
+    await poll(2).answer(NEWS);
+    expect(bodyOf(join())).toEqual(NEWS);
+    expect(poll(0).signal.aborted).toBe(true);
+  });
+
+  test('of two polls that ask the same the first answer is that of both: the second may lack what was said once', async () => {
+    for (const order of [
+      [0, 1],
+      [1, 0],
+    ] as const) {
+      const { clock, polls, begun, join, poll } = setUp();
+      const both = [join(), join(KEY, false)];
+      const [first, second] = order;
+      await poll(first).answer({ next_batch: 's2', state: 'with the member' });
+      await poll(second).answer({ next_batch: 's2', state: 'without' });
+      for (const asked of both) {
+        expect(bodyOf(asked)).toEqual({ next_batch: 's2', state: 'with the member' });
+        expect((await asked.answer).body).toBe(asked.arrived?.body);
+      }
+      for (const asked of both) polls.leave(asked);
+      const again = join();
+      expect(again.arrived).toBe(both[0]?.arrived);
+      polls.take(again);
+      polls.leave(join({ ...KEY, since: 's2' }));
+      join();
+      expect(begun).toHaveLength(4);
+      expect(clock.pending).toBe(1);
+    }
+  });
+
+  test('one that is answered with nothing leaves the other waiting', async () => {
+    const { join, poll } = setUp();
+    const [patient, quick] = [join(), join(KEY, false)];
+    await poll(1).answer({ next_batch: 's1' });
+    expect(bodyOf(quick)).toEqual({ next_batch: 's1' });
+    expect(patient.arrived).toBeNull();
+    await poll(0).answer(NEWS);
+    expect(bodyOf(patient)).toEqual(NEWS);
+    expect(bodyOf(quick)).toEqual({ next_batch: 's1' });
   });
 
   test('two with tokens of their own do not end each other’s polls', async () => {
