@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import { isObject, type Json } from '../matrix/json.ts';
+import type { Clock } from '../platform/clock.ts';
 import { takeTurns } from '../platform/turns.ts';
 import { StreamedJson } from '../room-reads/streamed-json.ts';
 
@@ -17,7 +18,11 @@ const OBJECTS_AROUND = 2;
  * the client takes it. Rejects with what a streamed body rejects with; then nothing has been written, or `res` has
  * its head.
  */
-export async function sendJson(res: ServerResponse, body: Json | StreamedJson): Promise<void> {
+export async function sendJson(
+  res: ServerResponse,
+  body: Json | StreamedJson,
+  clock: Pick<Clock, 'after'>,
+): Promise<void> {
   const turn = takeTurns();
   let text = '';
   let begun = false;
@@ -29,7 +34,7 @@ export async function sendJson(res: ServerResponse, body: Json | StreamedJson): 
     if (res.destroyed) return;
     if (!begun) writeHead(res);
     begun = true;
-    if (!res.write(text)) await drained(res);
+    if (!res.write(text)) await drained(res, clock);
     text = '';
   }
   if (res.destroyed) return;
@@ -65,13 +70,13 @@ function writeHead(res: ServerResponse, length?: number): void {
 }
 
 /** Until the client has taken what was written, or has gone; one that takes nothing for long is let go. */
-async function drained(res: ServerResponse): Promise<void> {
+async function drained(res: ServerResponse, clock: Pick<Clock, 'after'>): Promise<void> {
   if (res.destroyed) return;
   const over = new AbortController();
   const end = () => over.abort();
   res.once('close', end);
-  const stalled = setTimeout(() => res.destroy(), LONGEST_STALL_MS);
+  const stalled = clock.after(LONGEST_STALL_MS, () => res.destroy());
   await once(res, 'drain', { signal: over.signal }).catch(() => undefined);
-  clearTimeout(stalled);
+  stalled.cancel();
   res.off('close', end);
 }

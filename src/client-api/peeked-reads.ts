@@ -4,6 +4,7 @@ import { HomeserverRefusal } from '../homeserver/homeserver.ts';
 import { isObject } from '../matrix/json.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -24,6 +25,7 @@ export interface PeekedReadsDeps {
   /** By the first part of the path behind the room ID: `messages`, `state`. What is not in it is the homeserver's. */
   readonly answers: ReadonlyMap<string, AnswerRead>;
   readonly limits: Pick<ReadLimits, 'spend'>;
+  readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'roomReads'>;
   readonly logger: Logger;
 }
@@ -75,7 +77,7 @@ export class PeekedReads {
       const body = await answer(read);
       // It may have closed while the answer was made.
       if ((await this.#readableLog(read.roomId, read.who.userId)) === null) return 'homeserver';
-      await sendJson(res, body);
+      await sendJson(res, body, this.#deps.clock);
       return 'answered';
     } catch (error) {
       if (error instanceof MatrixError || res.headersSent) {

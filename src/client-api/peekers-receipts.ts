@@ -5,6 +5,7 @@ import { isObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import type { Residency } from '../peeking/residency.ts';
+import type { Clock } from '../platform/clock.ts';
 import { sendJson } from './json-answer.ts';
 import type { Peekers } from './peekers.ts';
 import { type RoomPath, roomPathOf } from './room-path.ts';
@@ -15,6 +16,7 @@ export interface PeekersReceiptsDeps {
   readonly outbound: Pick<OutboundPeeks, 'isPeeked'>;
   readonly residency: Pick<Residency, 'isAbsent'>;
   readonly peekers: Pick<Peekers, 'mayBeOne' | 'of'>;
+  readonly clock: Clock;
 }
 
 /** The kinds that the specification has; a homeserver refuses others. */
@@ -50,7 +52,7 @@ export class PeekersReceipts {
     if (!held) return pass();
     try {
       const { bytes, whole } = await beginningOf(req);
-      if (whole && isJsonObject(bytes)) await sendJson(res, {});
+      if (whole && isJsonObject(bytes)) await sendJson(res, {}, this.#deps.clock);
       else await this.#deps.forwarder.forward(req, res, whole ? { body: bytes } : { begun: bytes });
     } catch {
       res.destroy();

@@ -8,6 +8,7 @@ import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Caller, Homeserver } from '../homeserver/homeserver.ts';
 import { isRoomId } from '../matrix/ids.ts';
 import type { JsonObject } from '../matrix/json.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Previews } from '../previews/previews.ts';
 import type { RoomEvents } from '../previews/room-events.ts';
@@ -30,6 +31,7 @@ export interface PreviewRoutesDeps {
   readonly forwarder: RawForwarder;
   readonly held: HeldSyncs;
   readonly trusted: TrustedProxies;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -64,7 +66,7 @@ export class PreviewRoutes {
     const show = () => previews.show(this.#caller(req), roomId, Math.min(limit ?? 0, MOST_EVENTS));
     if (prospect === 'open') {
       const shown = await show();
-      if (shown !== null) return sendJson(res, shown);
+      if (shown !== null) return sendJson(res, shown, this.#deps.clock);
     }
     if (prospect !== 'unopened') return void (await forwarder.forward(req, res, { path }));
     const gone = goneWith(res);
@@ -74,7 +76,7 @@ export class PreviewRoutes {
       const shown = refused ? await show() : null;
       if (shown === null) return void (await forwarder.pipe(upstream, res));
       upstream.body.resume();
-      await sendJson(res, shown);
+      await sendJson(res, shown, this.#deps.clock);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     }
@@ -94,7 +96,7 @@ export class PreviewRoutes {
       try {
         const gone = AbortSignal.any([goneWith(res), polls.ending]);
         const answer = await this.#poll(this.#caller(req), roomId, { from, timeoutMs, signal: gone });
-        if (answer !== null) return sendJson(res, answer);
+        if (answer !== null) return sendJson(res, answer, this.#deps.clock);
       } finally {
         polls.letGo(held);
       }
