@@ -65,7 +65,7 @@ export class RoomSummaries {
   }
 
   async #handle(req: IncomingMessage, res: ServerResponse, roomId: string): Promise<void> {
-    const { forwarder, logger } = this.#deps;
+    const { forwarder } = this.#deps;
     const gone = new AbortController();
     const left = () => gone.abort();
     res.once('close', left);
@@ -77,11 +77,7 @@ export class RoomSummaries {
         return;
       }
       const refusal = await readWhole(answer, MOST_REFUSAL_BYTES);
-      const summary = await this.#ours(req, roomId).catch((error: unknown) => {
-        const about = { room: roomId, reason: String(error) };
-        logger.debug(about, 'a room was not summed up; the homeserver’s answer stands');
-        return null;
-      });
+      const summary = await this.#inTime(this.#ours(req, roomId), roomId);
       if (res.destroyed) return;
       if (summary === null) {
         writeHead(res, answer);
@@ -94,6 +90,23 @@ export class RoomSummaries {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
       res.off('close', left);
+    }
+  }
+
+  /** Null too when it failed or took too long; a count of members that goes on is there for the next who asks. */
+  async #inTime(ours: Promise<string | Buffer | null>, roomId: string): Promise<string | Buffer | null> {
+    const { clock, logger } = this.#deps;
+    const settled = new AbortController();
+    const late = clock.sleep(PATIENCE_MS, settled.signal).then(() => null);
+    const failed = (error: unknown) => {
+      const about = { room: roomId, reason: String(error) };
+      logger.debug(about, 'a room was not summed up; the homeserver’s answer stands');
+      return null;
+    };
+    try {
+      return await Promise.race([ours.catch(failed), late]);
+    } finally {
+      settled.abort();
     }
   }
 

@@ -107,6 +107,8 @@ export class SpaceHierarchy {
       seen.add(place.roomId);
       visited++;
       const entry = await Promise.race([this.#entry(walk, place), walk.over]);
+      if (entry === null && place.depth === 0)
+        throw new Error('the space itself could not be summed up in time');
       if (entry === null) continue;
       if (visited > skip) rooms.push(entry);
       if (place.depth >= maxDepth) continue;

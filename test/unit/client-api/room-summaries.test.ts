@@ -155,6 +155,29 @@ describe('a room of which nothing is known here', () => {
   });
 });
 
+test('what takes more than two seconds ⇒ the homeserver’s first answer, and the next who asks has it', async () => {
+  await house.peek(room.roomId);
+  const { summaries } = house;
+  const of = summaries.of.bind(summaries);
+  let counted = () => {};
+  summaries.of = async (roomId) => {
+    await new Promise<void>((resolve) => {
+      counted = resolve;
+    });
+    return of(roomId);
+  };
+  const answered = get(stable(room.roomId));
+  let there = false;
+  void answered.then(() => {
+    there = true;
+  });
+  while (!there) await house.clock.advance(500);
+  expect((await answered).body).toEqual(REFUSAL);
+  counted();
+  summaries.of = of;
+  expect((await get(stable(room.roomId))).body).toMatchObject({ name: 'The lobby' });
+});
+
 test.each([429, 401, 500])('%s of the homeserver goes out as it came', async (status) => {
   await house.peek(room.roomId);
   answer = refusing(status);

@@ -154,6 +154,12 @@ test('a child that nobody tells of is not asked about again for a minute', async
   expect(asked()).toBe(2);
 });
 
+test('a space that cannot be summed up ⇒ the homeserver’s answer', async () => {
+  await house.peeked(space);
+  house.house.store.replicas.stateOf = () => Promise.reject(new Error('unforeseen'));
+  expect((await hierarchy()).body).toEqual(PASSED);
+});
+
 describe('the homeserver goes first', () => {
   const own = (query = '') =>
     `/_matrix/client/v1/rooms/${encodeURIComponent(space.roomId)}/hierarchy?${query}`;
