@@ -12,6 +12,8 @@ export interface SynapseOptions {
   readonly httpPort: number;
   /** An appservice registration to load. */
   readonly registrationPath?: string;
+  /** Further ones. */
+  readonly appservices?: readonly string[];
   /** Serve TLS on the server name's port itself, for a homeserver without the proxy. */
   readonly tls?: boolean;
   /** Default: Synapse's own. */
@@ -65,7 +67,7 @@ export function synapseConfig(options: SynapseOptions, certificates: Certificate
     rc_room_creation: UNLIMITED,
     ...(options.rcFederation && { rc_federation: options.rcFederation }),
     ...(options.defaultRoomVersion && { default_room_version: options.defaultRoomVersion }),
-    ...(options.registrationPath && { app_service_config_files: [options.registrationPath] }),
+    app_service_config_files: [options.registrationPath ?? [], options.appservices ?? []].flat(),
     ...options.settings,
   };
 }
