@@ -3,13 +3,15 @@ import { type Pair, startPair } from '../test/support/federation.ts';
 import { send } from '../test/support/http.ts';
 import { beginEntry, progress } from '../test/support/work.ts';
 import { type Lobby, MEMBERS, makeLobby } from './demo/lobby.ts';
+import { openTheatre, previewInBrowser, type Theatre } from './demo/page.ts';
 import { checkFirstSection, peekByAlias, refusals, unpeek } from './demo/peek-remote.ts';
 import { Story } from './demo/story.ts';
 import { takeTurns } from './demo/turns.ts';
+import { pageAddress } from './page/serve.ts';
 
 /**
  * Two real Synapses, A and B, each behind this proxy, federating over TLS on loopback; a room of A is
- * peeked from B. `--keep` leaves them running until Ctrl-C. Exits 1 when an expectation does not hold.
+ * peeked from B, and previewed in a browser. `--keep` leaves them running until Ctrl-C. Exits 1 when an expectation does not hold.
  */
 beginEntry();
 const keep = process.argv.includes('--keep');
@@ -20,11 +22,13 @@ const seconds = () => `${((Date.now() - started) / 1000).toFixed(1)} s`;
 let pair: Pair | undefined;
 try {
   progress('starting two homeservers, A and B, each behind a proxy');
+  const theatre = openTheatre();
+  theatre.catch(() => {});
   pair = await startPair({ store: 'sqlite' });
   progress(`A is ${pair.a.serverName}, B is ${pair.b.serverName}; they are up after ${seconds()}`);
-  const lobby = await tell(pair);
+  const lobby = await tell(pair, theatre);
   console.log(`\nAll of it held, ${seconds()}.`);
-  if (keep) await stay(pair, lobby);
+  if (keep) await stay(pair, lobby, await theatre);
   await pair.stop();
 } catch (error) {
   console.error(`\nThe demo failed at ${story.place}:\n${error instanceof Error ? error.message : error}`);
@@ -33,7 +37,7 @@ try {
 }
 process.exit();
 
-async function tell({ a, b }: Pair): Promise<Lobby> {
+async function tell({ a, b }: Pair, theatre: Promise<Theatre>): Promise<Lobby> {
   story.step(
     `A world-readable room on A: ${MEMBERS} members, a redaction, an edit, a change of power levels`,
   );
@@ -61,6 +65,7 @@ async function tell({ a, b }: Pair): Promise<Lobby> {
   await unpeek(story, bob, lobby, since);
   await refusals(story, bob, alice, a.serverName);
   await peekAtHome({ a, b }, lobby);
+  await previewInBrowser(story, await theatre, lobby, await b.register('erin'));
   await health({ a, b });
   return lobby;
 }
@@ -88,14 +93,17 @@ async function health({ a, b }: Pick<Pair, 'a' | 'b'>): Promise<void> {
 }
 
 /** Prints how to try it by hand, and stays until a signal comes. */
-async function stay({ a, b }: Pair, lobby: Lobby): Promise<never> {
+async function stay({ a, b }: Pair, lobby: Lobby, { page }: Theatre): Promise<never> {
   const visitor = await b.register('visitor');
+  const preview = pageAddress(page.url, { homeserver: b.url, room: lobby.alias, user: 'visitor' });
   console.log(`
 They stay until Ctrl-C.
   A   ${a.serverName}  for clients ${a.url}, health ${a.proxy.opsUrl}/health, Synapse itself ${a.synapse.url}
   B   ${b.serverName}  for clients ${b.url}, health ${b.proxy.opsUrl}/health, Synapse itself ${b.synapse.url}
 Accounts
-  alice, dave (on A), bob, carol, visitor (on B); the password of each is "${passwordOf('NAME')}"
+  alice, dave (on A), bob, carol, erin, visitor (on B); the password of each is "${passwordOf('NAME')}"
+Preview it in your browser, as today's clients do:
+  ${preview}
 Peek from B, read it, say something on A:
   curl -XPOST -H 'Authorization: Bearer ${visitor.token}' '${b.url}/_matrix/client/v3/peek/${enc(lobby.alias)}' -d '{}'
   curl -H 'Authorization: Bearer ${visitor.token}' '${b.url}/_matrix/client/v3/sync'

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { extname, join, resolve, sep } from 'node:path';
+import { extname } from 'node:path';
+import type { PageFiles } from './build.ts';
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -16,16 +16,17 @@ export interface ServedPage {
   stop(): Promise<void>;
 }
 
-/** Serves a folder's files on the loopback, and nothing else. `port` 0 takes a free one. */
-export async function servePage(folder: string, port = 0): Promise<ServedPage> {
-  const root = resolve(folder);
+/** Serves these files on the loopback, and nothing else; `/` is `index.html`. `port` 0 takes a free one. */
+export async function servePage(files: PageFiles, port = 0): Promise<ServedPage> {
   const server = createServer((request, response) => {
-    void fileOf(root, request.url ?? '/').then((file) => {
-      if (!file) return response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
-      return response
-        .writeHead(200, { 'content-type': file.type, 'cache-control': 'no-cache' })
-        .end(file.bytes);
-    });
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    const name = path === '/' ? '/index.html' : path;
+    const [type, content] = [TYPES[extname(name)], files.get(name)];
+    if (type === undefined || content === undefined) {
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
+    } else {
+      response.writeHead(200, { 'content-type': type, 'cache-control': 'no-cache' }).end(content);
+    }
   });
   await new Promise<void>((done, fail) => {
     server.once('error', fail);
@@ -50,16 +51,4 @@ export function pageAddress(
   for (const [name, value] of Object.entries(rest)) if (value) address.searchParams.set(name, value);
   for (const server of via) address.searchParams.append('via', server);
   return address.href;
-}
-
-async function fileOf(root: string, target: string): Promise<{ type: string; bytes: Buffer } | undefined> {
-  try {
-    const { pathname } = new URL(target, 'http://page');
-    const path = join(root, decodeURIComponent(pathname === '/' ? '/index.html' : pathname));
-    const type = TYPES[extname(path)];
-    if (!path.startsWith(root + sep) || type === undefined) return undefined;
-    return { type, bytes: await readFile(path) };
-  } catch {
-    return undefined;
-  }
 }

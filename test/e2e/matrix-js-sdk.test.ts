@@ -1,26 +1,23 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KnownMembership, type Room } from 'matrix-js-sdk';
-import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { buildPage } from '../../scripts/page/build.ts';
-import { type ServedPage, servePage } from '../../scripts/page/serve.ts';
-import { lookIn, untilReads } from '../../scripts/page/visit.ts';
-import { startChromium } from '../support/chromium.ts';
-import { type ClientEvent, enc, MatrixClient, passwordOf } from '../support/client.ts';
+import { type ClientEvent, enc, MatrixClient } from '../support/client.ts';
 import { type Pair, type Site, startPair } from '../support/federation.ts';
 import { send } from '../support/http.ts';
-import { type RunningSdk, shownIds, shownMessages, startSdk } from '../support/js-sdk.ts';
-import { readPicture } from '../support/read-picture.ts';
-import { workDirectory } from '../support/work.ts';
+import { messagesIn, type RunningSdk, scrollUp, sdkIds, startSdk } from '../support/js-sdk.ts';
 import { newUser } from './accounts.ts';
 import { makeLobby } from './lobby.ts';
+import { previewPageTests } from './preview-page.ts';
 import { idsOf, timelineOf } from './rooms.ts';
+import { slidingSyncTests } from './sliding-sync.ts';
 import { until } from './until.ts';
 
 /** The first page of the preview is 20, one of `scrollback` 30: three pages. */
 const MESSAGES = 60;
-/** A message that is on its way is shown well within it. */
+/**
+ * A message that is on its way is shown well within it. The homeserver's own `/events` begins when it is asked:
+ * what is said between that and `/initialSync` is not shown, where it answers itself.
+ */
 const SETTLE_MS = 1_000;
 
 /** matrix-js-sdk knows neither MSC: it previews by `/initialSync` and `/events`. */
@@ -53,92 +50,122 @@ describe('matrix-js-sdk', () => {
   /** What apps do before they preview: they have the room from the directory of its server, or from its alias. */
   async function find(sdk: RunningSdk, by: 'directory' | 'alias', alias: string): Promise<string> {
     if (by === 'alias') return (await sdk.client.getRoomIdForAlias(alias)).room_id;
-    const { chunk } = await sdk.client.publicRooms({ server: pair.a.serverName });
+    const { chunk } = await sdk.client.publicRooms({
+      server: pair.a.serverName,
+      filter: { generic_search_term: alias },
+    });
     const found = chunk.find(({ canonical_alias: name }) => name === alias);
     if (!found) throw new Error(`${alias} is not in the directory`);
     return found.room_id;
   }
 
-  async function untilShown(room: Room, eventId: string): Promise<void> {
-    await until(`${eventId} is shown`, () => shownIds(room).includes(eventId));
+  /** What the room's own server shows to a member, oldest first. */
+  async function allIds(roomId: string): Promise<string[]> {
+    const { chunk } = await dave.require('GET', `/v3/rooms/${enc(roomId)}/messages?dir=b&limit=200`);
+    return idsOf(chunk as ClientEvent[]).reverse();
   }
 
-  describe.each([['a room of the own server, found in the directory', 'a', 'directory']] as const)(
-    '%s',
-    (_title, home, by) => {
-      const site = (): Site => pair[home];
+  async function untilShown(room: Room, eventId: string): Promise<void> {
+    await until(`${eventId} is shown`, () => sdkIds(room.timeline).includes(eventId));
+  }
 
-      it('peekInRoom shows the room live and back to its beginning; joining goes on with the same room', async () => {
-        const { roomId, alias } = await makeLobby(alice, dave, MESSAGES);
-        const bob = await newUser(site(), 'bob');
-        const sdk = await start(bob);
-        expect(await find(sdk, by, alias)).toBe(roomId);
+  describe.each([
+    ['a room of the own server, found in the directory', 'a', 'directory'],
+    ['a room of another server, found in its directory', 'b', 'directory'],
+    ['a room of another server, found by its alias', 'b', 'alias'],
+  ] as const)('%s', (_title, home, by) => {
+    const site = (): Site => pair[home];
 
-        const room = await sdk.client.peekInRoom(roomId);
-        const said = Array.from({ length: MESSAGES }, (_, i) => `Dave: said ${i + 1}`);
-        expect(shownMessages(room)).toEqual(said.slice(-20));
-        expect(room.name).toBe('The lobby');
-        expect(room.currentState.getStateEvents('m.room.topic', '')?.getContent().topic).toBe(
-          'Everyone may look in',
-        );
-        expect(room.getJoinedMembers().map(({ userId }) => userId)).toEqual(
-          expect.arrayContaining([alice.userId, dave.userId]),
-        );
-        expect(room.getMyMembership()).toBe(KnownMembership.Leave);
+    it('peekInRoom shows name, topic, members, messages and what happens; joining goes on with the same room', async () => {
+      const { roomId, alias } = await makeLobby(alice, dave, 22);
+      const bob = await newUser(site(), 'bob');
+      const sdk = await start(bob);
+      expect(await find(sdk, by, alias)).toBe(roomId);
 
-        const live = [await dave.sendText(roomId, 'said live')];
-        live.push(await alice.sendState(roomId, 'm.room.topic', { topic: 'Changed' }));
-        for (const eventId of live) await untilShown(room, eventId);
-        expect(room.currentState.getStateEvents('m.room.topic', '')?.getContent().topic).toBe('Changed');
+      const room = await sdk.client.peekInRoom(roomId);
+      expect(messagesIn(room.timeline)).toEqual(saidByDave(22).slice(-20));
+      expect(room.name).toBe('The lobby');
+      const topic = () => room.currentState.getStateEvents('m.room.topic', '')?.getContent().topic;
+      expect(topic()).toBe('Everyone may look in');
+      const members = room.getJoinedMembers().map(({ userId }) => userId);
+      expect(members.toSorted()).toEqual([alice.userId, dave.userId].toSorted());
+      expect(room.getMyMembership()).toBe(KnownMembership.Leave);
 
-        for (let page = 0; room.oldState.paginationToken !== null; page++) {
-          expect(page).toBeLessThan(10);
-          await sdk.client.scrollback(room, 30);
-        }
-        expect(shownMessages(room)).toEqual([...said, 'Dave: said live']);
-        // What was sent before the room was opened is for members alone.
-        expect(room.timeline[0]?.getType()).toBe('m.room.history_visibility');
+      if (home === 'a') await sleep(SETTLE_MS);
+      await untilShown(room, await dave.sendText(roomId, 'said live'));
+      await untilShown(room, await alice.sendState(roomId, 'm.room.topic', { topic: 'Changed' }));
+      expect(topic()).toBe('Changed');
 
-        const before = shownIds(room);
-        await sdk.client.joinRoom(roomId, { viaServers: [pair.a.serverName] });
-        const after = await dave.sendText(roomId, 'said after the join');
-        await until('the room is joined', () => room.getMyMembership() === KnownMembership.Join);
-        await untilShown(room, after);
-        sdk.client.stopPeeking();
-        const { event_id: answer } = await sdk.client.sendTextMessage(roomId, 'said by bob');
-        await until('it is shown as sent', () => room.findEventById(answer)?.status === null);
+      await sdk.client.joinRoom(roomId, { viaServers: by === 'alias' ? [] : [pair.a.serverName] });
+      const after = await dave.sendText(roomId, 'said after the join');
+      await until('the room is joined', () => room.getMyMembership() === KnownMembership.Join);
+      await untilShown(room, after);
+      sdk.client.stopPeeking();
+      const { event_id: answer } = await sdk.client.sendTextMessage(roomId, 'said by bob');
+      await until('it is shown as sent', () => room.findEventById(answer)?.status === null);
 
-        expect(sdk.client.getRoom(roomId)).toBe(room);
-        expect(shownIds(room).slice(0, before.length)).toEqual(before);
-        expect(shownIds(room).slice(-2)).toEqual([after, answer]);
-        expect(new Set(shownIds(room)).size).toBe(room.timeline.length);
-        const { chunk } = await dave.require('GET', `/v3/rooms/${enc(roomId)}/messages?dir=b&limit=100`);
-        const all = (chunk as ClientEvent[]).map((event) => event.event_id).reverse();
-        expect(shownIds(room)).toEqual(all.slice(-room.timeline.length));
-        expect(sdk.errors).toEqual([]);
-      });
+      expect(sdk.client.getRoom(roomId)).toBe(room);
+      expect(sdkIds(room.timeline).slice(-2)).toEqual([after, answer]);
+      expect(sdkIds(await scrollUp(sdk, room))).toEqual(await allIds(roomId));
+      expect(sdk.errors).toEqual([]);
+    });
 
-      it('stopPeeking: nothing that is said later is shown', async () => {
-        const { roomId, alias } = await makeLobby(alice, dave, 1);
-        const sdk = await start(await newUser(site(), 'bob'));
-        await find(sdk, by, alias);
-        const room = await sdk.client.peekInRoom(roomId);
-        await untilShown(room, await dave.sendText(roomId, 'said live'));
-        sdk.client.stopPeeking();
-        const shown = shownIds(room);
-        await dave.sendText(roomId, 'said later');
-        await sleep(SETTLE_MS);
-        expect(shownIds(room)).toEqual(shown);
-      });
-    },
-  );
+    it('stopPeeking: nothing that is said later is shown', async () => {
+      const { roomId, alias } = await makeLobby(alice, dave, 1);
+      const sdk = await start(await newUser(site(), 'bob'));
+      await find(sdk, by, alias);
+      const room = await sdk.client.peekInRoom(roomId);
+      if (home === 'a') await sleep(SETTLE_MS);
+      await untilShown(room, await dave.sendText(roomId, 'said live'));
+      sdk.client.stopPeeking();
+      const shown = sdkIds(room.timeline);
+      await dave.sendText(roomId, 'said later');
+      await sleep(SETTLE_MS);
+      expect(sdkIds(room.timeline)).toEqual(shown);
+    });
+  });
 
-  it('a guest previews a room of the own server', async () => {
+  describe.each([
+    ['of the own server', 'a', 'm.room.history_visibility'],
+    // Which shows what is current state too, as it is in its state anyway.
+    ['of another server', 'b', 'm.room.create'],
+  ] as const)('scrolling up in a room %s', (_title, home, first) => {
+    async function preview(): Promise<{ sdk: RunningSdk; room: Room }> {
+      const { roomId, alias } = await makeLobby(alice, dave, MESSAGES);
+      const sdk = await start(await newUser(pair[home], 'bob'));
+      await find(sdk, 'alias', alias);
+      return { sdk, room: await sdk.client.peekInRoom(roomId) };
+    }
+
+    it('leads back to where the room was opened', async () => {
+      const { sdk, room } = await preview();
+      const events = await scrollUp(sdk, room);
+      expect(messagesIn(events)).toEqual(saidByDave(MESSAGES));
+      expect(events[0]?.getType()).toBe(first);
+      expect(sdkIds(events)).toEqual((await allIds(room.roomId)).slice(-events.length));
+      expect(sdk.errors).toEqual([]);
+    });
+
+    if (home === 'b') return;
+    it('goes on after a join where the preview had come to, back to the creation', async () => {
+      const { sdk, room } = await preview();
+      expect(messagesIn(await scrollUp(sdk, room, 1))).toEqual(saidByDave(MESSAGES).slice(-50));
+      await sdk.client.joinRoom(room.roomId, { viaServers: [pair.a.serverName] });
+      await until('the room is joined', () => room.getMyMembership() === KnownMembership.Join);
+      sdk.client.stopPeeking();
+      const events = await scrollUp(sdk, room);
+      expect(messagesIn(events)).toEqual(saidByDave(MESSAGES));
+      expect(sdkIds(events)).toEqual(await allIds(room.roomId));
+      expect(sdk.errors).toEqual([]);
+    });
+  });
+
+  it('a guest previews a room of another server', async () => {
     const { roomId, alias } = await makeLobby(alice, dave, 3);
-    const sdk = await start(await guestOf(pair.a), true);
+    const sdk = await start(await guestOf(pair.b), true);
     await find(sdk, 'directory', alias);
     const room = await sdk.client.peekInRoom(roomId);
-    expect(shownMessages(room)).toEqual(['Dave: said 1', 'Dave: said 2', 'Dave: said 3']);
+    expect(messagesIn(room.timeline)).toEqual(['Dave: said 1', 'Dave: said 2', 'Dave: said 3']);
     await untilShown(room, await dave.sendText(roomId, 'said live'));
   });
 
@@ -170,9 +197,8 @@ describe('matrix-js-sdk', () => {
     const [peeked, joined] = [await alice.createWorldReadableRoom(), await makeLobby(alice, dave, 1)];
     const bob = await newUser(pair.b, 'bob');
     await bob.join(joined.roomId, [pair.a.serverName]);
+    const { next_batch: since } = await bob.syncUntil(undefined, ({ rooms }) => joined.roomId in rooms.join);
     expect(await bob.peek(peeked, [pair.a.serverName])).toMatchObject({ status: 200 });
-    const first = await bob.syncUntil(undefined, ({ rooms }) => joined.roomId in rooms.join);
-    const since = first.next_batch;
     const shownByPeek = async () => {
       const { rooms } = await bob.sync({ since, fullState: true });
       return idsOf(timelineOf(rooms.peek[peeked]));
@@ -193,69 +219,14 @@ describe('matrix-js-sdk', () => {
   });
 
   /** The page is on another origin than the proxy, as apps in a browser are. */
-  describe('in a page in Chromium', () => {
-    const SENTENCE = 'Sphinx of black quartz, judge my vow';
-    const pictures = workDirectory('pictures');
-    let browser: Browser;
-    let served: ServedPage;
-    beforeAll(async () => {
-      served = await servePage(await buildPage());
-      browser = await startChromium();
-    });
-    afterAll(async () => {
-      await browser?.close();
-      await served?.stop();
-    });
+  describe('in a page in Chromium', () => previewPageTests(() => ({ pair, alice, dave })));
 
-    it('a room of the own server is previewed live: a message that is said now can be read in the picture of the page', async () => {
-      const { roomId, alias } = await makeLobby(alice, dave, 30);
-      const bob = await newUser(pair.a, 'bob');
-      const [, user = ''] = /^@([^:]+):/.exec(bob.userId) ?? [];
-      const account = { user, password: passwordOf(user) };
-      const page = await lookIn(browser, { page: served.url, homeserver: pair.a.url, room: alias, account });
-      const messages = page.locator('#messages .body');
-      await untilReads(page, 'said 30');
-      const [earlier, later] = [join(pictures, 'before.png'), join(pictures, 'after.png')];
-      await page.screenshot({ path: earlier });
-      await dave.sendText(roomId, SENTENCE);
-      await untilReads(page, SENTENCE);
-      await page.screenshot({ path: later });
-      expect(await readPicture(earlier)).not.toContain(SENTENCE);
-      const seen = await readPicture(later);
-      for (const text of [
-        'The lobby',
-        'Everyone may look in',
-        'You look in from outside',
-        `Dave ${SENTENCE}`,
-      ])
-        expect(seen).toContain(text);
-
-      await page.getByRole('button', { name: 'Earlier messages' }).click();
-      await messages.getByText('said 1', { exact: true }).waitFor();
-      await page.getByRole('button', { name: 'Join' }).click();
-      await page.getByText('You are in this room.').waitFor();
-      await page.getByLabel('Message').fill('Said by bob');
-      await page.getByRole('button', { name: 'Send' }).click();
-      await untilReads(page, 'Said by bob');
-      const said = Array.from({ length: 30 }, (_, i) => `said ${i + 1}`);
-      expect(await messages.allTextContents()).toEqual([...said, SENTENCE, 'Said by bob']);
-      expect(await page.locator('#problem').isHidden()).toBe(true);
-      await until('dave is told', async () => {
-        const { chunk } = await dave.require('GET', `/v3/rooms/${enc(roomId)}/messages?dir=b&limit=1`);
-        return (chunk as ClientEvent[])[0]?.content.body === 'Said by bob';
-      });
-    });
-
-    it('a room that may not be read ⇒ the page shows the refusal', async () => {
-      const roomId = await alice.createRoom({ preset: 'public_chat', name: 'For members' });
-      const visit = { page: served.url, homeserver: pair.a.url, room: roomId, via: [pair.a.serverName] };
-      const page = await lookIn(browser, visit);
-      await page.getByRole('alert').getByText('403').waitFor();
-      expect(await page.getByRole('button', { name: 'Join' }).isVisible()).toBe(true);
-      expect(await page.locator('#messages li').count()).toBe(0);
-    });
-  });
+  describe('Sliding sync', () => slidingSyncTests(() => pair.a));
 });
+
+function saidByDave(messages: number): string[] {
+  return Array.from({ length: messages }, (_, i) => `Dave: said ${i + 1}`);
+}
 
 /** A new guest of the site, who talks to its proxy. */
 async function guestOf(site: Site): Promise<MatrixClient> {

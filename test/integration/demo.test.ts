@@ -140,6 +140,10 @@ describe.runIf(process.platform === 'linux')('The demo', () => {
       expect(Object.keys((sync.rooms as { peek: Json }).peek)).toEqual([peek.room_id]);
       expect(message.event_id).toMatch(/^\$/);
 
+      const page = new URL(/http:\S+\?homeserver=\S+/.exec(output)?.[0] ?? '');
+      expect(page.searchParams.get('homeserver')).toBe(clientsOfB);
+      expect((await send(page.origin, 'GET', '/')).text).toContain('<title>Room preview</title>');
+
       const ports = portsInUse();
       expect(await demo.interrupt()).toBe(INTERRUPTED);
       await expectNothingLeft(ports);

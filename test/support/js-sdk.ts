@@ -1,6 +1,15 @@
-import { createClient, type MatrixEvent, type Room, type MatrixClient as SdkClient } from 'matrix-js-sdk';
+import {
+  createClient,
+  Direction,
+  type MatrixEvent,
+  type Room,
+  type MatrixClient as SdkClient,
+  TimelineWindow,
+} from 'matrix-js-sdk';
 import type { BaseLogger, Logger } from 'matrix-js-sdk/lib/logger.js';
 import type { MatrixClient } from './client.ts';
+
+const MOST_PAGES = 20;
 
 /** A client of matrix-js-sdk as npm has it, and the errors that it logged. */
 export interface RunningSdk {
@@ -32,14 +41,30 @@ export async function startSdk(account: MatrixClient, guest = false): Promise<Ru
   };
 }
 
-/** The IDs of what the room's timeline shows, oldest first. */
-export function shownIds(room: Room): string[] {
-  return room.timeline.map((event) => event.getId() ?? '');
+/** The IDs of these events. */
+export function sdkIds(events: readonly MatrixEvent[]): string[] {
+  return events.map((event) => event.getId() ?? '');
 }
 
-/** One line for each message that is shown: who said it, by the name that the SDK shows, and what. */
-export function shownMessages(room: Room): string[] {
-  return room.timeline.filter((event) => event.getType() === 'm.room.message').map(spoken);
+/** One line for each message among them: who said it, by the name that the SDK shows, and what. */
+export function messagesIn(events: readonly MatrixEvent[]): string[] {
+  return events.filter((event) => event.getType() === 'm.room.message').map(spoken);
+}
+
+/** What an app has in its window after it was scrolled up so many pages of 30; without a number, to the top. */
+export async function scrollUp(
+  { client }: RunningSdk,
+  room: Room,
+  pages = MOST_PAGES,
+): Promise<MatrixEvent[]> {
+  const window = new TimelineWindow(client, room.getUnfilteredTimelineSet(), { windowLimit: 1_000 });
+  await window.load(undefined, 30);
+  for (let page = 0; window.canPaginate(Direction.Backward); page++) {
+    if (page === pages) break;
+    if (page === MOST_PAGES) throw new Error(`${room.roomId} has no end`);
+    await window.paginate(Direction.Backward, 30);
+  }
+  return window.getEvents();
 }
 
 function spoken(event: MatrixEvent): string {

@@ -27,11 +27,12 @@ export async function showRoom(client: MatrixClient, found: FoundRoom): Promise<
   byId('join').onclick = attempt(async () => {
     await client.joinRoom(roomId, { viaServers: [...viaServers] });
   });
-  byId('earlier').onclick = attempt(async () => {
+  const earlier = attempt(async () => {
     const present = room();
     if (present) await client.scrollback(present, PAGE);
     draw();
   });
+  byId('earlier').onclick = earlier;
   const compose = byId<HTMLFormElement>('compose');
   compose.onsubmit = (event) => {
     event.preventDefault();
@@ -49,6 +50,10 @@ export async function showRoom(client: MatrixClient, found: FoundRoom): Promise<
   client.on(RoomEvent.MyMembership, (changed) => ofThisRoom(changed.roomId));
   client.on(RoomEvent.LocalEchoUpdated, (_event, changed) => ofThisRoom(changed.roomId));
   client.on(ClientEvent.Room, (changed) => ofThisRoom(changed.roomId));
+  // A homeserver that has just joined may begin the timeline anew, with the join.
+  client.on(RoomEvent.TimelineReset, (changed) => {
+    if (changed?.roomId === roomId) setTimeout(earlier);
+  });
   client.on(RoomStateEvent.Events, (event) => {
     if (event.getRoomId() !== roomId) return;
     room()?.recalculate();

@@ -28,7 +28,6 @@ export async function startSession({ homeserver, user, password }: Visitor): Pro
     accessToken,
     userId,
     ...(deviceId !== undefined && { deviceId }),
-    timelineSupport: true,
   });
   client.setGuest(isGuest);
   await client.startClient({ initialSyncLimit: 20, lazyLoadMembers: true });
