@@ -1,6 +1,7 @@
 import { JsonError } from '../matrix/json.ts';
-import { type ByteRange, MemberNames, type MemberRange, topLevelMembers } from '../matrix/raw-items.ts';
+import { type ByteRange, MemberNames } from '../matrix/raw-items.ts';
 import { STATE_NAMES, type StateName } from './state-names.ts';
+import { layoutOf, type ObjectPlace, type SyncLayout } from './sync-layout.ts';
 
 /** Which rooms a homeserver's `/sync` answer speaks of, and its token. */
 export interface SyncRooms {
@@ -25,29 +26,13 @@ export interface Additions {
   readonly cuts?: readonly ByteRange[];
 }
 
-/** An object in the body: where its `{` is and where the values of its members are. */
-interface ObjectPlace {
-  readonly start: number;
-  readonly members: ReadonlyMap<string, MemberRange>;
-}
-
-interface Layout {
-  readonly top: ObjectPlace;
-  readonly nextBatch: ByteRange;
-  readonly token: string;
-  readonly rooms: ObjectPlace | null;
-  readonly sections: ReadonlyMap<string, ObjectPlace>;
-}
-
 interface Edit {
   readonly start: number;
   readonly end: number;
   readonly text: string;
 }
 
-const BRACE = 0x7b;
 const STATE_MEMBERS = new MemberNames(...STATE_NAMES);
-const SECTIONS = ['join', 'invite', 'knock', 'leave', 'peek'] as const;
 
 /** null when the body is no `/sync` answer: not a whole JSON object, or one without a `next_batch`. */
 export function roomsIn(body: Buffer): SyncRooms | null {
@@ -100,42 +85,7 @@ export function ownAnswer(homeserverToken: string, ours: Additions): Buffer {
   return Buffer.from(`{"next_batch":${nextBatch},${ENOUGH_KEYS},"rooms":{${sections.join(',')}}}`);
 }
 
-function layoutOf(body: Buffer): Layout | null {
-  try {
-    const top = objectAt(body, { start: 0, end: body.length });
-    const nextBatch = top.members.get('next_batch');
-    const token = nextBatch && stringAt(body, nextBatch);
-    if (nextBatch === undefined || typeof token !== 'string') return null;
-    const place = top.members.get('rooms');
-    const rooms = place === undefined ? null : objectAt(body, place);
-    const sections = new Map<string, ObjectPlace>();
-    for (const name of SECTIONS) {
-      const range = rooms?.members.get(name);
-      if (range !== undefined) sections.set(name, objectAt(body, range));
-    }
-    return { top, nextBatch, token, rooms, sections };
-  } catch (error) {
-    if (error instanceof JsonError) return null;
-    throw error;
-  }
-}
-
-/** Throws `JsonError` where there is no object. */
-function objectAt(body: Buffer, range: ByteRange): ObjectPlace {
-  const members = topLevelMembers(body, range);
-  return { start: body.indexOf(BRACE, range.start), members };
-}
-
-function stringAt(body: Buffer, range: ByteRange): string | null {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8', range.start, range.end));
-    return typeof value === 'string' ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-function roomsOf(body: Buffer, layout: Layout): SyncRooms {
+function roomsOf(body: Buffer, layout: SyncLayout): SyncRooms {
   const ids = (name: string) => new Set(layout.sections.get(name)?.members.keys());
   return {
     nextBatch: layout.token,
@@ -147,7 +97,7 @@ function roomsOf(body: Buffer, layout: Layout): SyncRooms {
   };
 }
 
-function stateNameOf(body: Buffer, { sections }: Layout): StateName | null {
+function stateNameOf(body: Buffer, { sections }: SyncLayout): StateName | null {
   for (const section of ['join', 'leave']) {
     for (const room of sections.get(section)?.members.values() ?? []) {
       const found = stateMembers(body, room).findIndex((range) => range !== undefined);
@@ -172,7 +122,7 @@ export function joinedRoom(body: Buffer, roomId: string): ByteRange | null {
   return layoutOf(body)?.sections.get('join')?.members.get(roomId) ?? null;
 }
 
-function additions(layout: Layout, peek: string, leave: string): Edit[] {
+function additions(layout: SyncLayout, peek: string, leave: string): Edit[] {
   const edits: Edit[] = [];
   const fresh: string[] = [];
   for (const [name, text] of [

@@ -1,5 +1,5 @@
-import { JsonError } from './json.ts';
 import { endOfString } from './json-scan.ts';
+import { BACKSLASH, COLON, COMMA, endOfValue, keyText, malformed, QUOTE, skipBlanks } from './raw-json.ts';
 
 /** A stretch of bytes: `start` is in it, `end` is not. */
 export interface ByteRange {
@@ -11,11 +11,6 @@ export interface ByteRange {
 export interface MemberRange extends ByteRange {
   readonly keyStart: number;
 }
-
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 
 /**
  * The members of a JSON object, found in its bytes without parsing their values; of a key given twice the last
@@ -48,6 +43,47 @@ function eachMember(
     visit(at, keyEnd, start, end);
     return end;
   });
+}
+
+/**
+ * The members of the object that opens at `open`, for who goes on into some of them: `into` is asked at each value
+ * where it ends, and gives null for those that it passes over. Returns the members and where the object ends. As
+ * `topLevelMembers` otherwise.
+ */
+export function membersInto(
+  bytes: Uint8Array,
+  open: number,
+  into: (key: string, start: number) => number | null,
+): { readonly members: Map<string, MemberRange>; readonly end: number } {
+  const members = new Map<string, MemberRange>();
+  if (bytes[open] !== 0x7b) throw malformed();
+  let at = skipBlanks(bytes, open + 1);
+  while (bytes[at] !== 0x7d) {
+    if (bytes[at] !== QUOTE) throw malformed();
+    const [keyStart, keyEnd] = [at, endOfString(bytes, at)];
+    const colon = skipBlanks(bytes, keyEnd);
+    if (bytes[colon] !== COLON) throw malformed();
+    const start = skipBlanks(bytes, colon + 1);
+    const key = keyText(bytes, keyStart, keyEnd);
+    const end = into(key, start) ?? endOfValue(bytes, start);
+    members.set(key, { keyStart, start, end });
+    at = skipBlanks(bytes, end);
+    if (bytes[at] === COMMA) {
+      at = skipBlanks(bytes, at + 1);
+      if (bytes[at] === 0x7d) throw malformed();
+    } else if (bytes[at] !== 0x7d) throw malformed();
+  }
+  return { members, end: at + 1 };
+}
+
+/** Reads the object that is the whole text, blanks around it allowed; `read` is told where it opens. */
+export function soleObject<T extends { readonly end: number }>(
+  bytes: Uint8Array,
+  read: (open: number) => T,
+): T {
+  const found = read(skipBlanks(bytes, 0));
+  if (skipBlanks(bytes, found.end) < bytes.length) throw malformed();
+  return found;
 }
 
 /** Names of members to look for, made once for many objects. */
@@ -206,80 +242,6 @@ function walk(
   if (skipBlanks(bytes, at + 1) < range.end || at >= range.end) throw malformed();
 }
 
-/** What a byte means where only the end of a value is looked for. */
-const OTHER = 0;
-const IN_STRING = 1;
-const OPENS = 2;
-const CLOSES = 3;
-const MEANING = meanings();
-
-function meanings(): Uint8Array {
-  const table = new Uint8Array(256).fill(OTHER);
-  table[QUOTE] = IN_STRING;
-  for (const open of '{[') table[open.charCodeAt(0)] = OPENS;
-  for (const close of '}]') table[close.charCodeAt(0)] = CLOSES;
-  return table;
-}
-
-function endOfValue(bytes: Uint8Array, start: number): number {
-  const first = MEANING[bytes[start] as number];
-  if (first === IN_STRING) return endOfString(bytes, start);
-  return first === OPENS ? endOfNested(bytes, start) : endOfPlain(bytes, start);
-}
-
-/** Hot: answers of megabytes are gone through here, a byte at a time. */
-function endOfNested(bytes: Uint8Array, start: number): number {
-  const { length } = bytes;
-  let depth = 1;
-  for (let at = start + 1; at < length; at++) {
-    const meaning = MEANING[bytes[at] as number];
-    if (meaning === OTHER) continue;
-    if (meaning === IN_STRING) {
-      for (at++; bytes[at] !== QUOTE; at++) {
-        if (bytes[at] === BACKSLASH) at++;
-        if (at >= length) throw malformed();
-      }
-    } else if (meaning === OPENS) depth++;
-    else if (--depth === 0) return at + 1;
-  }
-  throw malformed();
-}
-
-/** A number, `true`, `false` or `null`. */
-function endOfPlain(bytes: Uint8Array, start: number): number {
-  let at = start;
-  for (; at < bytes.length; at++) {
-    const byte = bytes[at] as number;
-    if (MEANING[byte] === CLOSES || byte === COMMA || isBlank(byte)) break;
-    if (MEANING[byte] !== OTHER) throw malformed();
-  }
-  if (at === start || at === bytes.length) throw malformed();
-  return at;
-}
-
-function keyText(bytes: Uint8Array, start: number, end: number): string {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8');
-  try {
-    return String(JSON.parse(text));
-  } catch {
-    throw malformed();
-  }
-}
-
-function skipBlanks(bytes: Uint8Array, at: number): number {
-  let i = at;
-  while (i < bytes.length && isBlank(bytes[i] as number)) i++;
-  return i;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
 function whole(bytes: Uint8Array): ByteRange {
   return { start: 0, end: bytes.length };
-}
-
-function malformed(): JsonError {
-  return new JsonError('not-json', 'Not the JSON that was expected');
 }

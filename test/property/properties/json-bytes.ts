@@ -1,7 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Json, JsonError, type JsonObject } from '../../../src/matrix/json.ts';
 import { checkJson, parseJson } from '../../../src/matrix/json-scan.ts';
-import { arrayItems, listedItems, topLevelMembers } from '../../../src/matrix/raw-items.ts';
+import {
+  arrayItems,
+  listedItems,
+  membersInto,
+  soleObject,
+  topLevelMembers,
+} from '../../../src/matrix/raw-items.ts';
 import { type Maker, made } from '../made.ts';
 import { orError, property, same } from '../property.ts';
 
@@ -22,6 +28,24 @@ function loosely(maker: Maker, value: Json): string {
     ([key, member]) => `${loosely(maker, key)}${blank()}:${blank()}${loosely(maker, member)}${blank()}`,
   );
   return `{${blank()}${members.join(`,${blank()}`)}}`;
+}
+
+/** The object of a text, read by going into every object in it. */
+function walked(bytes: Buffer): JsonObject {
+  const read = (open: number): { object: JsonObject; end: number } => {
+    const inner = new Map<number, JsonObject>();
+    const { members, end } = membersInto(bytes, open, (_key, start) => {
+      if (bytes[start] !== 0x7b) return null;
+      const { object, end } = read(start);
+      inner.set(start, object);
+      return end;
+    });
+    const entries = [...members].map(
+      ([key, range]) => [key, inner.get(range.start) ?? valueAt(bytes, range)] as const,
+    );
+    return { object: Object.fromEntries(entries), end };
+  };
+  return soleObject(bytes, read).object;
 }
 
 function escaped(maker: Maker, character: string): string {
@@ -104,6 +128,7 @@ export const properties = [
         const items = arrayItems(bytes, range).map((item) => valueAt(bytes, item));
         same(isDeepStrictEqual(items, value), true, `the items of ${name}`);
       }
+      same(isDeepStrictEqual(walked(bytes), object), true, 'the object gone into');
       const listed = [...listedItems(bytes)].map((item) => [item.list, valueAt(bytes, item)]);
       const lists = Object.entries(object).flatMap(([name, value]) =>
         Array.isArray(value) ? value.map((item) => [name, item]) : [],
@@ -113,11 +138,13 @@ export const properties = [
   ),
   property('the members and items of any bytes: found, or JsonError', made(spoilt), (bytes) => {
     const members = orError(() => topLevelMembers(bytes), JsonError);
+    orError(() => soleObject(bytes, (open) => membersInto(bytes, open, () => null)), JsonError);
     orError(() => arrayItems(bytes), JsonError);
     orError(() => [...listedItems(bytes)], JsonError);
     const parsed = orError(() => parseJson(bytes), JsonError);
     if (parsed instanceof Error || members instanceof Error) return;
     const names = Object.keys(parsed as JsonObject).toSorted();
     same(isDeepStrictEqual([...members.keys()].toSorted(), names), true, 'the names');
+    same(isDeepStrictEqual(walked(bytes), parsed), true, 'the object gone into');
   }),
 ];
