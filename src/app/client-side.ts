@@ -1,4 +1,5 @@
 import { Allowance } from '../client-api/allowance.ts';
+import { HistoryTokens } from '../client-api/history-tokens.ts';
 import { JoinServers } from '../client-api/join-servers.ts';
 import { JoinWatch } from '../client-api/join-watch.ts';
 import { PeekedReads } from '../client-api/peeked-reads.ts';
@@ -190,6 +191,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     sync,
     peekers,
     peekedReads,
+    historyTokens: new HistoryTokens({ homeserver, trusted, logger }),
     residentReads,
     peekersReceipts: new PeekersReceipts({ forwarder, homeserver, outbound, residency, peekers, clock }),
     roomSummaries,

@@ -273,6 +273,7 @@ export function createContext(
     trafficHints: clients.trafficHints,
     ignoredUsers: clients.ignoredUsers,
     peekedReads: clients.peekedReads,
+    historyTokens: clients.historyTokens,
     residentReads: clients.residentReads,
     peekersReceipts: clients.peekersReceipts,
     roomSummaries: clients.roomSummaries,

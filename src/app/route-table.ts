@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, { type Express } from 'express';
+import type { HistoryTokens } from '../client-api/history-tokens.ts';
 import type { JoinServers } from '../client-api/join-servers.ts';
 import type { JoinWatch } from '../client-api/join-watch.ts';
 import type { PeekedReads } from '../client-api/peeked-reads.ts';
@@ -39,6 +40,7 @@ export interface RouteTableDeps {
   readonly trafficHints: TrafficHints;
   readonly ignoredUsers: IgnoredUsers;
   readonly peekedReads: PeekedReads;
+  readonly historyTokens: HistoryTokens;
   readonly residentReads: ResidentReads;
   readonly peekersReceipts: PeekersReceipts;
   readonly roomSummaries: RoomSummaries;
@@ -72,6 +74,7 @@ export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, r
   const takers = [
     deps.sessionWatch,
     deps.peekedReads,
+    deps.historyTokens,
     deps.residentReads,
     deps.peekersReceipts,
     deps.joinServers,

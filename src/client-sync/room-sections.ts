@@ -147,10 +147,11 @@ export class RoomSections {
   }
 
   async #remotePrevBatch(log: RoomLog, { timeline: [first], start }: Stretch): Promise<string> {
+    const position = first === undefined ? start : first.position - 1;
+    const [last] = await this.#store.logs.readLast(log.roomId, position, 1);
+    if (last?.position === position && !isMark(last)) return remoteHistoryToken(placeAfter(last));
     if (first !== undefined) return remoteHistoryToken(placeBefore(first));
-    const [last] = await this.#store.logs.readLast(log.roomId, start, 1);
-    if (last?.position === start && !isMark(last)) return remoteHistoryToken(placeAfter(last));
-    return remoteHistoryToken({ kind: 'log', position: start, beside: null });
+    return remoteHistoryToken({ kind: 'log', position, beside: null });
   }
 }
 

@@ -38,6 +38,11 @@ export interface Homeserver {
     target: string,
     limits: { readonly timeoutMs: number; readonly maxBytes: number },
   ): Promise<{ status: number; body: Buffer }>;
+  /**
+   * The homeserver's own token for a place beside an event, for `/messages` by the caller; null where it has none.
+   * Rejects with `HomeserverDown`.
+   */
+  tokenBeside(caller: Caller, roomId: string, beside: BesideEvent): Promise<string | null>;
   /** Resolves an alias, remote ones too; null when there is no such alias. */
   resolveAlias(alias: string): Promise<{ roomId: string; servers: string[] } | null>;
 
@@ -90,6 +95,13 @@ export interface Homeserver {
   ownKeys(): Promise<JsonObject>;
   /** Signing keys of a server, through the homeserver's notary: the key objects as they came, unverified. */
   notaryKeys(server: string, keyId: string, minimumValidUntil: number): Promise<JsonObject[]>;
+}
+
+/** A place beside an event: just after it (`before` it stands the event), or just before it. */
+export interface BesideEvent {
+  readonly eventId: string;
+  readonly depth: number;
+  readonly side: 'before' | 'after';
 }
 
 /** The credentials of a client request, as it carried them. */

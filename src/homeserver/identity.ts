@@ -56,7 +56,7 @@ export class Identities {
 
   async joinedRooms(caller: Caller): Promise<string[]> {
     const { joined_rooms: rooms } = objectOf(
-      await this.#api.send(requestOf(caller, '/_matrix/client/v3/joined_rooms')),
+      await this.#api.send(callerRequest(caller, '/_matrix/client/v3/joined_rooms')),
     );
     return Array.isArray(rooms) ? rooms.filter((room) => typeof room === 'string') : [];
   }
@@ -67,7 +67,7 @@ export class Identities {
     const kept = this.#filters.get(key);
     if (kept !== undefined) return kept;
     const path = `/_matrix/client/v3/user/${enc(userId)}/filter/${enc(filterId)}`;
-    const response = await this.#api.send(requestOf(caller, path));
+    const response = await this.#api.send(callerRequest(caller, path));
     const filter = objectOf(response);
     if (response.body.length <= MAX_KEPT_FILTER_BYTES) this.#filters.set(key, filter);
     return filter;
@@ -76,7 +76,7 @@ export class Identities {
   /** Null where there is none. Rejects with `HomeserverRefusal` and `HomeserverDown`. */
   async accountData(caller: Caller, userId: string, type: string): Promise<JsonObject | null> {
     const path = `/_matrix/client/v3/user/${enc(userId)}/account_data/${enc(type)}`;
-    const response = await this.#api.send({ ...requestOf(caller, path), ...ACCOUNT_DATA_LIMITS });
+    const response = await this.#api.send({ ...callerRequest(caller, path), ...ACCOUNT_DATA_LIMITS });
     return response.status === 404 ? null : objectOf(response);
   }
 
@@ -85,11 +85,11 @@ export class Identities {
     target: string,
     limits: { readonly timeoutMs: number; readonly maxBytes: number },
   ): Promise<HttpResponse> {
-    return this.#api.send({ ...requestOf(caller, withoutIdentity(target)), ...limits });
+    return this.#api.send({ ...callerRequest(caller, withoutIdentity(target)), ...limits });
   }
 
   async #ask(caller: Caller): Promise<Identity> {
-    const response = await this.#api.send(requestOf(caller, '/_matrix/client/v3/account/whoami'));
+    const response = await this.#api.send(callerRequest(caller, '/_matrix/client/v3/account/whoami'));
     const { user_id: userId, device_id: deviceId, is_guest: isGuest } = objectOf(response);
     if (typeof userId !== 'string') throw new HomeserverDown('the homeserver answered whoami without a user');
     const identity = {
@@ -102,8 +102,8 @@ export class Identities {
   }
 }
 
-/** With the client's address and agent, which the homeserver notes down for the device. */
-function requestOf(caller: Caller, path: string) {
+/** A request as the caller, with the client's address and agent, which the homeserver notes down for the device. */
+export function callerRequest(caller: Caller, path: string) {
   const query = identifyingQuery(caller.query);
   const headers: Record<string, string> = {};
   if (caller.authorization !== null) headers.authorization = caller.authorization;

@@ -6,6 +6,7 @@ import type { HttpClient } from '../platform/http-client.ts';
 import { ClientReads } from './client-reads.ts';
 import { notaryKeys, resolveAlias } from './directory.ts';
 import type {
+  BesideEvent,
   Caller,
   Context,
   Followed,
@@ -16,6 +17,7 @@ import type {
 } from './homeserver.ts';
 import { HomeserverApi, homeserverHttp, objectOf } from './homeserver-api.ts';
 import { Identities } from './identity.ts';
+import { tokenBeside } from './place-tokens.ts';
 import { type HomeserverReport, probe } from './probe.ts';
 import { Reader, type ReaderSettings } from './reader.ts';
 import { parseRegistration } from './registration.ts';
@@ -116,6 +118,10 @@ export class SynapseHomeserver implements Homeserver {
 
   remembered(caller: Caller): Identity | null {
     return this.#identities.remembered(caller);
+  }
+
+  tokenBeside(caller: Caller, roomId: string, beside: BesideEvent): Promise<string | null> {
+    return tokenBeside(this.#api, caller, roomId, beside);
   }
 
   forget(caller: Caller | null): void {

@@ -1,4 +1,5 @@
 import {
+  type BesideEvent,
   type Caller,
   type Followed,
   type Homeserver,
@@ -113,6 +114,12 @@ export class RoomHomeserver implements Homeserver {
     const body = this.answers.get(target);
     const missing = { errcode: 'M_NOT_FOUND', error: 'by the homeserver' };
     return { status: body === undefined ? 404 : 200, body: Buffer.from(JSON.stringify(body ?? missing)) };
+  }
+
+  async tokenBeside(_caller: Caller, roomId: string, { eventId, side }: BesideEvent): Promise<string | null> {
+    this.#called('tokenBeside');
+    const at = this.rooms.get(roomId)?.builder.events.findIndex((event) => event.eventId === eventId) ?? -1;
+    return at === -1 ? null : `s${side === 'before' ? at + 1 : at}`;
   }
 
   async resolveAlias(alias: string) {

@@ -8,7 +8,7 @@ import type { StateAt } from '../../rooms/state-at.ts';
 import type { Store } from '../../store/store.ts';
 import type { ReadPlaces } from '../read-places.ts';
 import type { AnswerRead } from '../room-read.ts';
-import { HistoryReads } from './history-session.ts';
+import { HistoryReads } from './history-reads.ts';
 import { messages } from './messages.ts';
 import { PastEvents } from './past-event.ts';
 import { PastLoader } from './past-loader.ts';

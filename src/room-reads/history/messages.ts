@@ -1,6 +1,6 @@
 import { remoteHistoryToken } from '../../client-view/history-token.ts';
 import type { AnswerRead } from '../room-read.ts';
-import type { HistoryReads } from './history-session.ts';
+import type { HistoryReads } from './history-reads.ts';
 import { directionOf, filterOf, limitOf, unrecognised } from './read-query.ts';
 
 /** The client-server API's, and Synapse's. */

@@ -128,9 +128,8 @@ export class Openness {
       else for (const id of ahead.slice(0, MOST_ASKED)) if (await this.isOpen(id)) open.add(id);
     }
     for (const { eventId, depth, previous } of stretch.toReversed()) {
-      if (since === null || depth < since.depth) continue;
-      if (eventId === since.eventId || (depth > since.depth && previous.some((id) => open.has(id))))
-        open.add(eventId);
+      const rests = since !== null && depth > since.depth && previous.some((id) => open.has(id));
+      if (rests || this.#isKnown(eventId)) open.add(eventId);
     }
     for (const id of open) this.#deps.past.markOpen(this.#room.roomId, since?.eventId ?? '', id);
     return open;

@@ -2,7 +2,8 @@ import { type HistoryPlace, remoteHistoryToken } from '../../client-view/history
 import { relationOf } from '../../client-view/relations.ts';
 import { stateKeyOf } from '../../matrix/pdu.ts';
 import type { AnswerRead } from '../room-read.ts';
-import type { HistoryReads, HistorySession } from './history-session.ts';
+import type { HistoryReads } from './history-reads.ts';
+import type { HistorySession } from './history-session.ts';
 import { directionOf, invalid, limitOf, notFound, unrecognised } from './read-query.ts';
 import type { HistoryItem } from './room-history.ts';
 

@@ -130,10 +130,11 @@ export class RoomHistory {
   async *#backInLog(room: PastRoom, from: number): AsyncGenerator<HistoryItem> {
     for (let at = from; at >= room.log.tail; ) {
       const page = await this.#deps.store.logs.readLast(room.roomId, at, PAGE);
-      for (const entry of page.toReversed()) {
-        if (entry.position !== at) return;
+      for (let i = page.length - 1; i >= 0; i--) {
+        const [older, entry] = [page[i - 1], page[i]];
+        if (entry?.position !== at) return;
         at--;
-        if (!isMark(entry)) yield inLog(entry);
+        if (!isMark(entry)) yield inLog(entry, older);
       }
       if (page.length < PAGE) return;
     }
@@ -188,14 +189,15 @@ export class RoomHistory {
   }
 }
 
-/** An entry of the log as an item of the history. */
-export function inLog(entry: LogEntry): HistoryItem {
+/** An entry of the log as an item of the history; `older`: the one before it, where that is at hand. */
+export function inLog(entry: LogEntry, older?: LogEntry): HistoryItem {
+  const follows = older?.position === entry.position - 1 && !isMark(older);
   return {
     eventId: entry.eventId,
     pdu: pduOf(entry),
     replaces: entry.replaces,
     shown: entry.shown && !isHiddenFromClients(entry),
-    before: placeBefore(entry),
+    before: follows ? placeAfter(older) : placeBefore(entry),
     after: placeAfter(entry),
   };
 }

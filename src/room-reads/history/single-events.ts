@@ -5,7 +5,8 @@ import type { Clock } from '../../platform/clock.ts';
 import type { StateAt } from '../../rooms/state-at.ts';
 import type { ReadPlaces } from '../read-places.ts';
 import type { AnswerRead } from '../room-read.ts';
-import { asFarAsHad, type HistoryReads, type HistorySession, type Page } from './history-session.ts';
+import { asFarAsHad, type HistoryReads } from './history-reads.ts';
+import type { HistorySession, Page } from './history-session.ts';
 import { filterOf, limitOf, notFound, unrecognised } from './read-query.ts';
 import type { HistoryItem } from './room-history.ts';
 

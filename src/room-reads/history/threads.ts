@@ -1,7 +1,8 @@
 import { type HistoryPlace, remoteHistoryToken } from '../../client-view/history-token.ts';
 import { relationOf } from '../../client-view/relations.ts';
 import type { AnswerRead } from '../room-read.ts';
-import { asFarAsHad, type HistoryReads, type HistorySession, type Page } from './history-session.ts';
+import { asFarAsHad, type HistoryReads } from './history-reads.ts';
+import type { HistorySession, Page } from './history-session.ts';
 import { invalid, limitOf, unrecognised } from './read-query.ts';
 import { type HistoryItem, isBefore } from './room-history.ts';
 

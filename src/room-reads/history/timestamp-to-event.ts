@@ -1,6 +1,8 @@
 import { MatrixError } from '../../platform/matrix-error.ts';
 import type { AnswerRead } from '../room-read.ts';
-import { asFarAsHad, type HistoryReads, type HistorySession } from './history-session.ts';
+import { HistoryUnavailable } from './asking.ts';
+import { asFarAsHad, type HistoryReads } from './history-reads.ts';
+import type { HistorySession } from './history-session.ts';
 import { type Direction, directionOf, unrecognised, wholeNumber } from './read-query.ts';
 import type { HistoryItem } from './room-history.ts';
 
@@ -32,23 +34,30 @@ export function timestampToEvent(reads: HistoryReads): AnswerRead {
 }
 
 async function closest(session: HistorySession, ts: number, dir: Direction): Promise<HistoryItem | null> {
-  let best: HistoryItem | null = null;
-  let reachedBefore = false;
-  const scan = await asFarAsHad(
-    () =>
-      session.backUntil(MOST_SCANNED, (item) => {
-        const at = timeOf(item);
-        if (item.shown && isCloser(at, ts, dir, best)) best = item;
-        // Clocks differ: the first event from before the time need not be the last one.
-        reachedBefore ||= item.shown && at < ts;
-        return item.shown && at < ts;
-      }),
-    'cut' as const,
-  );
-  if (reachedBefore || scan === 'end') return best;
+  const inLog = await scanned(session, ts, dir, false);
+  if (inLog.isSure) return inLog.best;
   const named = await session.eventAt(ts, dir);
-  if (named !== null && isCloser(timeOf(named), ts, dir, best)) return named;
-  return best;
+  if (named !== null && isCloser(timeOf(named), ts, dir, inLog.best)) return named;
+  const inAll = await scanned(session, ts, dir, true);
+  if (inAll.best === null && !inAll.isSure) {
+    throw new HistoryUnavailable(504, 'That time lies too far back to be looked for from here');
+  }
+  return inAll.best;
+}
+
+/** The closest event back to the first from before the time; `isSure`: that was reached, or the end. */
+async function scanned(session: HistorySession, ts: number, dir: Direction, past: boolean) {
+  let best: HistoryItem | null = null;
+  let isSure = false;
+  const look = (item: HistoryItem) => {
+    if (!past && item.before.kind === 'past') return true;
+    if (!item.shown) return false;
+    if (isCloser(timeOf(item), ts, dir, best)) best = item;
+    isSure = timeOf(item) < ts;
+    return isSure;
+  };
+  const outcome = await asFarAsHad(() => session.backUntil(MOST_SCANNED, look), 'cut' as const);
+  return { best: best as HistoryItem | null, isSure: isSure || outcome === 'end' };
 }
 
 function isCloser(at: number, ts: number, dir: Direction, best: HistoryItem | null): boolean {

@@ -149,6 +149,7 @@ export class ScriptedHomeserver implements Homeserver {
   accountData = unscripted;
   readAs = unscripted;
   asReader = () => null;
+  tokenBeside = unscripted;
   resolveAlias = unscripted;
   notaryKeys = unscripted;
 
