@@ -63,7 +63,7 @@ export class RoomSections {
     };
     const earlier = (eventId: string) =>
       this.#once(log, eventId, () => this.#stateAt.earlier(log, eventId).catch(notShown));
-    const scene: SectionScene = { log, stretch, form, viewer, earlier };
+    const scene: SectionScene = { log, stretch, form, viewer, fields: filter.eventFields, earlier };
     const events = new SectionEvents(scene);
     const redundant = filter.includeRedundantMembers;
     const wish: StateOptions = { ...options, lazyMembers: filter.lazyLoadMembers ? { redundant } : null };

@@ -1,3 +1,4 @@
+import type { SyncFilter } from '../client-view/filter.ts';
 import { Redactions } from '../client-view/redactions.ts';
 import { type HeldEvent, Relations, type Viewer } from '../client-view/relations.ts';
 import { type EventForm, type EventNotes, showEvent } from '../client-view/shown-event.ts';
@@ -6,13 +7,15 @@ import { pduOf, stateSlot } from '../rooms/log-entries.ts';
 import type { StateEvent } from '../rooms/state-at.ts';
 import type { Stretch } from '../rooms/timeline.ts';
 import type { LogEntry, RoomLog } from '../store/store.ts';
-import type { SectionEvent } from './section.ts';
+import { type SectionEvent, withFields } from './section.ts';
 
 export interface SectionScene {
   readonly log: RoomLog;
   readonly stretch: Stretch;
   readonly form: EventForm;
   readonly viewer: Viewer;
+  /** For the events that are bundled with others. */
+  readonly fields: SyncFilter['eventFields'];
   /** A replaced state event, where a non-member may see it. */
   readonly earlier: (eventId: string) => Promise<StateEvent | null>;
 }
@@ -60,17 +63,14 @@ export class SectionEvents {
   }
 
   /**
-   * State as it is held. `pdu` where that is another form of it than its own; of what a homeserver says beside an
-   * event, that is told which is for anybody.
+   * State as it is held. `pdu` where that is another form of it than its own. Of what a homeserver says beside an
+   * event, that is told which is for anybody; not what it replaced, which may be from before the room was open.
    */
   heldState({ eventId, event }: StateEvent, pdu: JsonObject = event): SectionEvent {
     const held = { eventId, pdu };
     const said = isObject(event.unsigned) && this.#scene.log.feed === 'resident' ? event.unsigned : {};
     const notes: EventNotes = {
       replaces: typeof said.replaces_state === 'string' ? said.replaces_state : null,
-      replaced: isObject(said.prev_content)
-        ? { content: said.prev_content, sender: said.prev_sender ?? '' }
-        : null,
       redaction: isObject(said.redacted_because)
         ? { eventId: String(said.redacted_because.event_id), pdu: said.redacted_because }
         : this.#redactions.of(held),
@@ -87,8 +87,10 @@ export class SectionEvents {
     return { redaction, replaces: entry.replaces, replaced: replaced && { content, sender } };
   }
 
-  readonly #nested = (event: HeldEvent, relations: JsonObject | null): JsonObject =>
-    showEvent(event, this.#scene.form, { relations, redaction: this.#redactions.of(event) });
+  readonly #nested = (event: HeldEvent, relations: JsonObject | null): JsonObject => {
+    const { form, fields } = this.#scene;
+    return withFields(showEvent(event, form, { relations, redaction: this.#redactions.of(event) }), fields);
+  };
 
   /**
    * The viewer's membership after an event of the stretch (MSC4115): what their own events in it say, and before

@@ -1,5 +1,5 @@
-import { matchesEvent, pickFields, type SyncFilter } from '../client-view/filter.ts';
-import type { JsonObject } from '../matrix/json.ts';
+import { matchesEvent, passesNone, pickFields, type SyncFilter } from '../client-view/filter.ts';
+import { isObject, type JsonObject } from '../matrix/json.ts';
 import type { StateName } from './state-names.ts';
 
 /** An event of a section, as the client gets it but for the choice of fields. */
@@ -42,7 +42,7 @@ export function renderSection(
   const { roomId, timeline } = content;
   const state = content.state.filter(({ event }) => matchesEvent(filter.state, event, roomId));
   const shown = (events: readonly SectionEvent[]) =>
-    events.map(({ event }) => pickFields(event, filter.eventFields));
+    events.map(({ event }) => withFields(event, filter.eventFields));
   const told = new Map<string, string>();
   // With state *after* the timeline, clients do not take state out of the timeline.
   for (const { slot, eventId } of stateName === 'state' ? [...state, ...timeline] : state) {
@@ -50,10 +50,24 @@ export function renderSection(
   }
   return {
     section: {
-      timeline: { events: shown(timeline), limited: content.limited, prev_batch: content.prevBatch },
+      timeline: {
+        events: shown(timeline),
+        // Nobody is to page back for what they do not want at all; so does Synapse.
+        limited: content.limited && !passesNone(filter.timeline, roomId),
+        prev_batch: content.prevBatch,
+      },
       [stateName]: { events: shown(state) },
     },
     isEmpty: timeline.length === 0 && state.length === 0,
     told,
   };
+}
+
+/** The fields that are wanted, and what is bundled, which Synapse adds afterwards. */
+export function withFields(event: JsonObject, fields: SyncFilter['eventFields']): JsonObject {
+  const picked = pickFields(event, fields);
+  const relations = isObject(event.unsigned) ? event.unsigned['m.relations'] : undefined;
+  if (picked === event || relations === undefined) return picked;
+  const unsigned = isObject(picked.unsigned) ? picked.unsigned : {};
+  return { ...picked, unsigned: { ...unsigned, 'm.relations': relations } };
 }

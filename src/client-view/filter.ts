@@ -87,6 +87,12 @@ export function passesAll(filter: EventFilter): boolean {
   return lists.every((list) => list === null) && notTypes.length + notSenders.size + notRooms.size === 0;
 }
 
+/** Whether no event of the room can pass. */
+export function passesNone({ types, senders, rooms, notRooms }: EventFilter, roomId: string): boolean {
+  const empty = types?.length === 0 || senders?.size === 0;
+  return empty || !passes(roomId, rooms, notRooms);
+}
+
 /** Whether events that the filter wants relate to this one; `relations` is not asked where it does not say. */
 export function matchesRelations(filter: EventFilter, eventId: string, relations: () => Relations): boolean {
   const { relatedBySenders: senders, relatedByRelTypes: types } = filter;
