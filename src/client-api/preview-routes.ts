@@ -12,6 +12,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Previews } from '../previews/previews.ts';
 import type { RoomEvents } from '../previews/room-events.ts';
+import { sendFailure } from './errors.ts';
 import { sendJson } from './json-answer.ts';
 import { withHomeserverTokens } from './token-targets.ts';
 
@@ -50,10 +51,13 @@ export class PreviewRoutes {
   take(req: IncomingMessage, res: ServerResponse): boolean {
     if (req.method !== 'GET') return false;
     const path = (req.url ?? '').split('?', 1)[0] ?? '';
-    if (INITIAL_SYNC_PATH.test(path)) void this.#initialSync(req, res);
-    else if (EVENTS_PATH.test(path)) void this.#events(req, res);
-    else return false;
-    return true;
+    const answer = INITIAL_SYNC_PATH.test(path)
+      ? this.#initialSync(req, res)
+      : EVENTS_PATH.test(path)
+        ? this.#events(req, res)
+        : null;
+    answer?.catch((error: unknown) => sendFailure(res, error, this.#deps.logger));
+    return answer !== null;
   }
 
   async #initialSync(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -62,16 +66,18 @@ export class PreviewRoutes {
     const path = withHomeserverTokens(url);
     const roomId = decoded(INITIAL_SYNC_PATH.exec(url.split('?', 1)[0] ?? '')?.[1] ?? '');
     const limit = wholeNumber(new URLSearchParams(rawQuery(url)).get('limit'), DEFAULT_LIMIT);
-    const prospect = limit === null || !isRoomId(roomId) ? 'no' : await this.#prospect(roomId);
     const show = () => previews.show(this.#caller(req), roomId, Math.min(limit ?? 0, MOST_EVENTS));
-    if (prospect === 'open') {
+    const isOurs = limit !== null && isRoomId(roomId);
+    const isOpen = isOurs && previews.isOpen(roomId);
+    if (isOpen) {
       const shown = await show();
-      if (shown !== null) return sendJson(res, shown, this.#deps.clock);
+      if (shown !== null) return await sendJson(res, shown, this.#deps.clock);
     }
-    if (prospect !== 'unopened') return void (await forwarder.forward(req, res, { path }));
-    const gone = goneWith(res);
+    if (isOpen || !isOurs) return void (await forwarder.forward(req, res, { path }));
+    const gone = new AbortController();
+    res.once('close', () => gone.abort());
     try {
-      const upstream = await forwarder.fetch(req, { path, signal: gone });
+      const upstream = await forwarder.fetch(req, { path, signal: gone.signal });
       const refused = upstream.status === 403 || upstream.status === 404;
       const shown = refused ? await show() : null;
       if (shown === null) return void (await forwarder.pipe(upstream, res));
@@ -93,11 +99,16 @@ export class PreviewRoutes {
     const timeoutMs = wholeNumber(query.get('timeout'), DEFAULT_TIMEOUT_MS);
     if (roomId !== null && timeoutMs !== null && (from !== null || token === null)) {
       const held = polls.hold(res, null);
+      const over = new AbortController();
+      const end = () => over.abort();
+      res.once('close', end);
+      polls.ending.addEventListener('abort', end, { once: true });
       try {
-        const gone = AbortSignal.any([goneWith(res), polls.ending]);
-        const answer = await this.#poll(this.#caller(req), roomId, { from, timeoutMs, signal: gone });
-        if (answer !== null) return sendJson(res, answer, this.#deps.clock);
+        const poll = { from, timeoutMs, signal: over.signal };
+        const answer = await this.#poll(this.#caller(req), roomId, poll);
+        if (answer !== null) return await sendJson(res, answer, this.#deps.clock);
       } finally {
+        polls.ending.removeEventListener('abort', end);
         polls.letGo(held);
       }
     }
@@ -129,19 +140,9 @@ export class PreviewRoutes {
     }
   }
 
-  async #prospect(roomId: string): Promise<'open' | 'unopened' | 'no'> {
-    return this.#deps.previews.prospect(roomId).catch(() => 'no' as const);
-  }
-
   #caller(req: IncomingMessage): Caller {
     return callerOf(req, forwardedFor(req, this.#deps.trusted));
   }
-}
-
-function goneWith(res: ServerResponse): AbortSignal {
-  const gone = new AbortController();
-  res.once('close', () => gone.abort());
-  return gone.signal;
 }
 
 /** Null for what is no whole number: the homeserver says what is wrong with it. */

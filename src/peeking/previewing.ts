@@ -72,12 +72,7 @@ export class Previewing {
 
   /** Whether the room is peeked at another server already: then nobody has to be asked. */
   isOpen(roomId: string): boolean {
-    return this.#deps.outbound.isPeeked(roomId);
-  }
-
-  /** Whether there is something to be read of it. */
-  async hasLog(roomId: string): Promise<boolean> {
-    return (await this.#openLog(roomId)) !== null;
+    return this.#deps.outbound.servers(roomId, 0).length > 0;
   }
 
   /** Whether it was peeked before, and can be again through the same servers: nobody who reads it is awake. */

@@ -49,21 +49,6 @@ export class Previews {
   }
 
   /**
-   * Whether a preview can be tried: `open`, before the homeserver is asked; `unopened`, when it has refused; `no`,
-   * the room is the homeserver's to answer for, or could not be opened a moment ago. Rejects with `StoreDownError`.
-   */
-  async prospect(roomId: string): Promise<'open' | 'unopened' | 'no'> {
-    const { previewing, learned, homeserver } = this.#deps;
-    const isOpen = previewing.isOpen(roomId);
-    if (this.#unpeekable.has(roomId)) return isOpen && (await previewing.hasLog(roomId)) ? 'open' : 'no';
-    if (isOpen) return 'open';
-    const domain = serverNameOf(roomId);
-    const isNamed = domain !== null && domain !== homeserver.serverName;
-    const isKnown = isNamed || learned.of(roomId).length > 0 || (await previewing.isAsleep(roomId));
-    return isKnown ? 'unopened' : 'no';
-  }
-
-  /**
    * The room's initial sync, or null where the homeserver's own answer is to stand. Never rejects, and takes two
    * seconds at most: what takes longer goes on, so that a client that asks again later finds the room open.
    */
@@ -77,17 +62,13 @@ export class Previews {
     return shown;
   }
 
-  /** Whether the room is peeked at another server already. */
+  /** Whether the room is peeked at another server already: then the homeserver need not be asked. From memory. */
   isOpen(roomId: string): boolean {
     return this.#deps.previewing.isOpen(roomId);
   }
 
-  /**
-   * Goes on with a preview that was let go since its client was silent. Says whether it could, in the same time.
-   * Rejects with `StoreDownError`.
-   */
+  /** Goes on with a preview that was let go since its client was silent. Says whether it could; otherwise as `show`. */
   async resume(caller: Caller, roomId: string): Promise<boolean> {
-    if ((await this.prospect(roomId)) === 'no') return false;
     const [, opened] = await this.#inTime(roomId, () => this.#open(caller, roomId));
     return opened !== null;
   }
@@ -119,15 +100,28 @@ export class Previews {
     return result.value === null ? ['refused', null] : ['shown', result.value];
   }
 
-  /** Null where the room is the homeserver's to show. Rejects where it cannot be opened, or the user tries too often. */
+  /** Null where there is no use in trying. Rejects where the room cannot be opened, or the user tries too often. */
   async #open(caller: Caller, roomId: string): Promise<{ preview: Preview; who: Peeker } | null> {
     const { homeserver, residency, previewing, reads, openings } = this.#deps;
+    const isOpen = previewing.isOpen(roomId);
+    if (!isOpen && !(await this.#mayBeOpened(roomId))) return null;
     const who = { ...(await homeserver.whoami(caller)), caller };
-    await reads.spend(who.userId);
-    if (!(await residency.isAbsent(roomId))) return null;
-    if (!previewing.isOpen(roomId)) await openings.spend(who.userId);
+    await (isOpen ? reads : openings).spend(who.userId);
+    if (!(await residency.isAbsent(roomId))) {
+      this.#unpeekable.add(roomId);
+      return null;
+    }
     const preview = await this.#opening.run(roomId, () => previewing.begin(who, roomId));
     this.#unpeekable.delete(roomId);
     return { preview, who };
+  }
+
+  /** Whether a server is known that may have the room, and it has not just been tried. */
+  async #mayBeOpened(roomId: string): Promise<boolean> {
+    const { previewing, learned, homeserver } = this.#deps;
+    if (this.#unpeekable.has(roomId)) return false;
+    const domain = serverNameOf(roomId);
+    if (domain !== null && domain !== homeserver.serverName) return true;
+    return learned.of(roomId).length > 0 || previewing.isAsleep(roomId);
   }
 }

@@ -161,7 +161,11 @@ describe('the homeserver’s own answer goes out as it came', () => {
     expect((await preview.initialSync(room)).text).toBe('{"room_id": "by the homeserver"}');
     preview.script = (_req, res) => res.writeHead(403, { 'x-homeserver': 'own' }).end(REFUSED);
     await expectRefused(room);
+    await expectRefused(room);
     expect(puts()).toBe(0);
+    // What it has once said of its rooms is not asked again with each request.
+    const { calls } = preview.house.homeserver;
+    expect(calls.filter((name) => name === 'membership')).toHaveLength(1);
   });
 
   test('where no server is known that has the room', async () => {
@@ -204,8 +208,9 @@ describe('the homeserver’s own answer goes out as it came', () => {
   test('when the user reads too much', async () => {
     const reads = { spend: async () => Promise.reject(limitExceeded('Too much', 1000)) };
     preview = await PreviewHouse.open({ reads });
-    await expectRefused(preview.remote(new RoomBuilder()));
-    expect(puts()).toBe(0);
+    const room = preview.remote(new RoomBuilder());
+    await preview.house.peek(room.roomId);
+    await expectRefused(room);
   });
 
   test('two seconds later at most, when a server is slow; the room is there when it has answered', async () => {
