@@ -69,7 +69,8 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
   router.post(
     UNPEEK_PATH,
     body,
-    route(UNPEEK_PATH, async (_req, who, room) => {
+    route(UNPEEK_PATH, async (req, who, room) => {
+      readBody(req.body);
       await unpeeks.spend(who.userId);
       await deps.peeking.unpeek(who, room);
       return {};

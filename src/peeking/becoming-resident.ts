@@ -69,7 +69,10 @@ export class BecomingResident {
   /** Asks about rooms that may have been joined past us, the longest unasked first. Rejects with `StoreDownError`. */
   async sweep(now: number): Promise<void> {
     const { store, homeserver } = this.#deps;
-    const remote = (await store.logs.all()).filter((log) => log.feed === 'remote' && log.closed === null);
+    const remote = (await store.logs.all()).filter(
+      // One that sleeps is looked at when it wakes up.
+      (log) => log.feed === 'remote' && log.closed === null && log.asleep === null,
+    );
     const rooms = new Set(remote.map(({ roomId }) => roomId));
     for (const roomId of this.#asked.keys()) if (!rooms.has(roomId)) this.#asked.delete(roomId);
     for (const roomId of rooms) if (!this.#asked.has(roomId)) this.#asked.set(roomId, now);

@@ -81,6 +81,38 @@ export function emptiedStoreTests(
       await expectEmpty(house);
     });
 
+    test.each(kinds)('slept, woke up again, slept again and expired (%s)', async (kind) => {
+      const house = await open({ dormantAfterMs: HOUR });
+      const room = make(house, kind);
+      const device = new TestDevice(house);
+      const isFed = () =>
+        kind === 'remote' ? house.outbound.isPeeked(room.roomId) : house.residentFeeds.isRunning(room.roomId);
+      const becomes = (fed: boolean) =>
+        vi.waitFor(async () => {
+          await house.settle();
+          expect([isFed(), (await house.log(room.roomId)).asleep === null]).toEqual([fed, fed]);
+        });
+      await house.peek(room.roomId);
+      await device.sync();
+      await house.settle(HOUR);
+      await house.sweeps.run();
+      await becomes(false);
+      room.messages(3);
+      await device.sync();
+      await becomes(true);
+      await device.sync();
+      await house.settle(HOUR);
+      await house.sweeps.run();
+      await becomes(false);
+      for (let i = 0; i < 2; i++) {
+        await house.settle(EXPIRE_AFTER);
+        await house.sweeps.run();
+      }
+      await house.settle();
+      await house.sweeps.run();
+      await expectEmpty(house);
+    });
+
     test.each(kinds)('the room was closed (%s)', async (kind) => {
       const house = await open();
       const room = make(house, kind);

@@ -194,6 +194,19 @@ describe('the body', () => {
   });
 });
 
+test.each([
+  ['', 200, undefined],
+  ['{}', 200, undefined],
+  ['{', 400, 'M_NOT_JSON'],
+  ['[]', 400, 'M_BAD_JSON'],
+])('the body %s of an unpeek ⇒ %s %s', async (body, status, errcode) => {
+  const room = resident();
+  await peek(room);
+  const answer = await post(`${C}/v3/rooms/${encodeURIComponent(room)}/unpeek`, body);
+  expect([answer.status, answer.body.errcode]).toEqual([status, errcode]);
+  expect(await house.store.devicePeeks.ofRoom(room)).toHaveLength(status === 200 ? 0 : 1);
+});
+
 describe('odd percent-encoding of the room', () => {
   test.each([
     ['%zz', 400, 'M_INVALID_PARAM'],

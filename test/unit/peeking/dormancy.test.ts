@@ -216,7 +216,7 @@ describe.each(KINDS)('a device that does not sync for so long (%s)', (kind) => {
   test('and a quiet sleep ⇒ the sweeps leave the room alone', async () => {
     const { house } = await asleep(kind);
     const before = [house.remote.calls.length, house.homeserver.calls.length];
-    for (let i = 0; i < 5; i++) await pass(house, 15_000);
+    for (let i = 0; i < 8; i++) await pass(house, 2 * 60_000);
     expect([house.remote.calls.length, house.homeserver.calls.length]).toEqual(before);
   });
 });
@@ -387,6 +387,30 @@ describe('a room that sleeps', () => {
     const pdus = house.remote.calls.flatMap(({ body }) => (Array.isArray(body.pdus) ? body.pdus : []));
     expect(pdus.at(-1)).toMatchObject({ content: { body: 'for the server 0' } });
   });
+});
+
+test('a feed that runs in another process ends too, and the room is fed by the one in which its device wakes up', async () => {
+  const { house, room, device } = await peeked('resident');
+  const other = await PeekingHouse.on(house.store, house.clock, { dormantAfterMs: DORMANT_AFTER });
+  other.resident(room);
+  await house.clock.advance(DORMANT_AFTER);
+  await other.sweeps.run();
+  expect(await house.log(room.roomId)).toMatchObject({ asleep: { via: [] } });
+  room.messages(1, 'the last that is followed');
+  await house.settle();
+  expect(house.residentFeeds.isRunning(room.roomId)).toBe(false);
+
+  const later = new TestDevice(other);
+  later.read = device.read;
+  const first = await later.sync();
+  await woken(other, room);
+  expect(other.residentFeeds.isRunning(room.roomId)).toBe(true);
+  room.messages(1, 'followed again');
+  await other.settle();
+  const told = [first, await later.sync()].flatMap(
+    ({ peek }) => brief(peek.get(room.roomId))?.timeline ?? [],
+  );
+  expect(told).toEqual(['the last that is followed 0', 'followed again 0']);
 });
 
 test('a store that is down while a device wakes up ⇒ the sync is told so, and nothing is asked of others', async () => {
