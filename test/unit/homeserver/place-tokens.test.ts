@@ -27,7 +27,12 @@ test('a place beside an event that the homeserver has: what its /context says, a
     path: `/_matrix/client/v3/rooms/${encodeURIComponent(ROOM)}/context/%24event?limit=0&user_id=@a:b`,
     headers: { authorization: 'Bearer alice' },
   });
-  expect((await token(AFTER, context)).token).toBe('t11-4_1');
+  expect((await token(AFTER, context)).token).toBe('t12-3_1');
+});
+
+test('a place before an event that was fetched from others: an older one may have the higher position', async () => {
+  const context: Scripted = [200, { start: 't11--21_1', end: 't12--21_1' }];
+  expect((await token(AFTER, context)).token).toBe('t12--22_1');
 });
 
 const MISSING: Scripted = [404, { errcode: 'M_NOT_FOUND' }];
