@@ -12,9 +12,9 @@ import type { PastEvents } from './past-event.ts';
 import type { PastRoom } from './past-room.ts';
 import type { HistoryItem } from './room-history.ts';
 
-const MOST_ROOMS = 300;
-/** Events that speak of others, remembered of a room by their IDs. */
-const MOST_NOTED = 20_000;
+const MOST_ROOMS = 100;
+/** Events that speak of others, remembered of a room by their IDs, some 200 bytes each; the first ones give way. */
+const MOST_NOTED = 5_000;
 /** … and read for one event that is shown: a long thread. */
 const MOST_CHILDREN = 500;
 const PAGE = 500;
@@ -133,15 +133,22 @@ export class RoomNotes {
     return noted;
   }
 
-  #noteOne(noted: Noted, { rules }: PastRoom, eventId: string, pdu: JsonObject, at: number): void {
+  #noteOne(noted: Noted, { roomId, rules }: PastRoom, eventId: string, pdu: JsonObject, at: number): void {
     const content = isObject(pdu.content) ? pdu.content : {};
     const redacts = rules.redactsPlace === 'content' ? content.redacts : pdu.redacts;
     const target = pdu.type === 'm.room.redaction' ? redacts : relationOf(pdu)?.target;
-    if (typeof target !== 'string' || noted.count >= MOST_NOTED) return;
+    if (typeof target !== 'string') return;
     const children = noted.children.get(target) ?? new Map<string, number>();
     if (children.has(eventId)) return;
+    // Whoever gives it again gives it pruned.
+    if (pdu.type === 'm.room.redaction') this.#past.forget(roomId, target);
     noted.count++;
     noted.children.set(target, children.set(eventId, at));
+    for (const [oldest, { size }] of noted.children) {
+      if (noted.count <= MOST_NOTED) break;
+      noted.children.delete(oldest);
+      noted.count -= size;
+    }
   }
 }
 
