@@ -37,6 +37,12 @@ export interface SyncFilter {
 export const MAX_TIMELINE_LIMIT = 1000;
 
 /**
+ * Types with `*`, and paths of fields, that a filter may have: each event is held against each of them, and rooms
+ * have tens of thousands of events. Clients have some ten. More of them count as not given.
+ */
+const MOST_EACH = 100;
+
+/**
  * Reads a filter, inline or stored. What is malformed in it counts as not given: the homeserver has seen the
  * same filter and has refused what it does not take.
  */
@@ -145,10 +151,10 @@ function own(object: JsonObject, key: string): Json | undefined {
 }
 
 function eventFilter(json: JsonObject): EventFilter {
-  const types = stringsOf(json.types);
+  const types = typesOf(json.types);
   return {
     types: types === null ? null : compileTypes(types),
-    notTypes: compileTypes(stringsOf(json.not_types) ?? []),
+    notTypes: compileTypes(typesOf(json.not_types) ?? []),
     senders: setOf(json.senders),
     notSenders: setOf(json.not_senders) ?? new Set(),
     rooms: setOf(json.rooms),
@@ -171,6 +177,12 @@ function stringsOf(value: Json | undefined): string[] | null {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : null;
 }
 
+function typesOf(value: Json | undefined): string[] | null {
+  const types = stringsOf(value);
+  const wild = types?.filter((type) => type.includes('*')) ?? [];
+  return wild.length > MOST_EACH ? null : types;
+}
+
 function setOf(value: Json | undefined): Set<string> | null {
   const strings = stringsOf(value);
   return strings === null ? null : new Set(strings);
@@ -190,10 +202,12 @@ function limitOf(value: Json | undefined): number | null {
 /** Dots part the names; `\.` and `\\` are a dot and a backslash in a name. An empty list means all fields. */
 function fieldsOf(value: Json | undefined): string[][] | null {
   const paths = stringsOf(value);
-  if (paths === null || paths.length === 0) return null;
-  return paths.map((path) =>
+  if (paths === null || paths.length === 0 || paths.length > MOST_EACH) return null;
+  const taken = paths.map((path) =>
     Array.from(path.matchAll(/(?:^|\.)((?:\\[.\\]|[^.])*)/g), ([, name = '']) =>
       name.replace(/\\([.\\])/g, '$1'),
     ),
   );
+  // No event is as deep.
+  return taken.filter((names) => names.length <= MOST_EACH);
 }
