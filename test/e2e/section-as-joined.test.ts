@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ClientEvent, enc, type Json, type MatrixClient } from '../support/client.ts';
+import { type Answer, type ClientEvent, enc, type Json, type MatrixClient } from '../support/client.ts';
 import { type Site, startSite } from '../support/federation.ts';
-import { furtherDevice, newUser } from './accounts.ts';
+import { send } from '../support/http.ts';
+import { furtherDevice, newUser, registerOperator } from './accounts.ts';
+import { homeserverState } from './rooms.ts';
 import { until } from './until.ts';
 
 /** The same request of a member and of a peeker: what the homeserver shows the one, the proxy shows the other. */
@@ -25,6 +27,7 @@ const timeline = (more: Json) => ({ filter: () => ({ room: { timeline: { limit: 
 const state = (more: Json, limit = 8) => ({
   filter: () => ({ room: { timeline: { limit }, state: more } }),
 });
+const STATE_NAMES: readonly string[] = ['state', 'org.matrix.msc4222.state_after'];
 const LAZY = { lazy_load_members: true };
 
 const WISHES: Readonly<Record<string, Wish>> = {
@@ -190,6 +193,86 @@ describe('a peeked room is shown as the homeserver shows a joined one', () => {
     expect((chunk as ClientEvent[]).map(({ event_id }) => event_id)).toEqual(before);
   });
 
+  describe('a token of a peeking device', () => {
+    let operator: MatrixClient;
+    let own: { readonly roomId: string; readonly root: string };
+    /** With our part in it, and the homeserver's own. */
+    let wrapped: string;
+    let bare: string;
+
+    beforeAll(async () => {
+      operator = await registerOperator(site.url, site.synapse.url, `operator-${Date.now()}`);
+      const roomId = await bob.createRoom({});
+      const root = await bob.sendText(roomId, 'root');
+      await bob.send(roomId, 'm.room.message', related('m.thread', root, 'reply'));
+      own = { roomId, root };
+      await bob.peek(room.id);
+      const peeking = await bob.sync();
+      await bob.sync({ since: peeking.next_batch });
+      wrapped = peeking.next_batch;
+      const path = '/_matrix/client/v3/sync?timeout=0&filter={"room":{"timeline":{"limit":2}}}';
+      bare = String((await send(site.synapse.url, 'GET', path, { token: bob.token })).body.next_batch);
+      expect(wrapped.length).toBeGreaterThan(bare.length + 20);
+    });
+
+    const given = async (url: string, { path, admin, parameters }: Place, token: string) => {
+      const { roomId, root } = own;
+      const target = path.replace('ROOM', enc(roomId)).replace('EVENT', enc(root));
+      const query = parameters.map((name) => `&${name}=${enc(token)}`).join('');
+      return send(url, 'GET', `${target}${query}`, { token: (admin ? operator : bob).token });
+    };
+    const events = ({ body }: Answer) =>
+      ((body.chunk ?? []) as ClientEvent[]).map(({ event_id }) => event_id);
+
+    it.each(PLACES)('is taken in $parameters of $path, as the homeserver takes its own', async (place) => {
+      const plain = await given(site.synapse.url, place, bare);
+      expect(plain.status).toBe(200);
+      for (const token of [wrapped, `${bare}.PEEK.oUdhcmJsZWQ`, `${bare}.PEEK.`]) {
+        const answer = await given(site.url, place, token);
+        expect([token, answer.status]).toEqual([token, 200]);
+        expect(events(answer)).toEqual(events(plain));
+      }
+    });
+
+    it.each([
+      ['nonsense', 'nonsense'],
+      ['of the homeserver that is broken, with our part', 's1_x.PEEK.oUdhcmJsZWQ'],
+      ['cut off', 's44_17_4'],
+    ])('%s gets the homeserver’s answer', async (_what, token) => {
+      for (const place of PLACES) {
+        const plain = await given(site.synapse.url, place, token.replace(/\.PEEK\..*/, ''));
+        const answer = await given(site.url, place, token);
+        expect([place.path, answer.status, answer.body.errcode]).toEqual([
+          place.path,
+          plain.status,
+          plain.body.errcode,
+        ]);
+      }
+    });
+
+    it('of another device, another user, garbled or cut off never fails a sync, and peeks begin anew', async () => {
+      const other = await furtherDevice(bob);
+      await other.peek(room.id);
+      const carl = await newUser(site, 'carl');
+      await carl.peek(room.id);
+      const field = wrapped.split('_')[8] ?? '';
+      const tokens = [
+        wrapped,
+        wrapped.replace(field, `${field.slice(0, -1)}${(Number(field.at(-1)) + 1) % 10}`),
+        wrapped.replace(field, field.slice(0, 30)),
+        wrapped.replace(field, `9${field}`),
+        `${bare}.PEEK.oQAAAA`,
+      ];
+      for (const client of [other, carl]) {
+        for (const since of tokens) {
+          const { rooms } = await client.sync({ since });
+          expect(Object.keys(rooms.peek)).toEqual([room.id]);
+          expect(rooms.peek[room.id]?.timeline?.limited).toBe(true);
+        }
+      }
+    });
+  });
+
   describe('later', () => {
     beforeAll(() => talkOn(alice, dora, room.id));
 
@@ -199,6 +282,9 @@ describe('a peeked room is shown as the homeserver shows a joined one', () => {
       const member = await ask(asking.member, 'join', wish, before?.member.next);
       const peeker = await ask(asking.peeker, 'peek', wish, before?.peeker.next);
       const ours = comparable(peeker.section, room);
+      // Somebody types there, has read, and is online: nothing of it is for who peeks.
+      const parts = Object.keys(peeker.section ?? {}).filter((part) => !STATE_NAMES.includes(part));
+      expect(parts).toEqual(peeker.section === undefined ? [] : ['timeline']);
       if (wish.hasNoTimeline) {
         const types = ours?.state?.map(({ type }) => type).toSorted();
         expect(types).toEqual(['m.room.member', 'm.room.name', 'm.room.topic']);
@@ -206,7 +292,71 @@ describe('a peeked room is shown as the homeserver shows a joined one', () => {
       } else expect(ours).toEqual(asOurs(comparable(member.section, room), ours, wish));
     });
   });
+
+  it('a join brings what its peeker lacks: with what was told before, that is the state of the room', async () => {
+    const eve = await newUser(site, 'eve');
+    await eve.peek(room.id);
+    const wish = timeline({ limit: 6 });
+    const known = new Map<string, string>();
+    const begun = await ask(eve, 'peek', wish);
+    apply(known, begun.section as Section);
+    await alice.sendState(room.id, 'm.room.topic', { topic: 'told' });
+    let told = begun;
+    await until('the topic is told', async () => {
+      told = await ask(eve, 'peek', wish, begun.next);
+      return told.section !== undefined;
+    });
+    apply(known, told.section as Section);
+    await alice.sendState(room.id, 'm.room.avatar', { url: 'mxc://x/y' });
+    await eve.join(room.id);
+    let joined: Answered = told;
+    await until('the room is joined', async () => {
+      joined = await ask(eve, 'join', wish, told.next);
+      return joined.section !== undefined;
+    });
+    const section = joined.section as Section;
+    const { events } = section.state as { events: ClientEvent[] };
+    const repeated = events.filter((e) => known.get(`${e.type} ${e.state_key}`) === e.event_id);
+    expect(repeated).toEqual([]);
+    apply(known, section);
+    const sorted = new Map([...known].sort(([one], [other]) => (one < other ? -1 : 1)));
+    expect(sorted).toEqual(await homeserverState(alice, room.id));
+    expect((await ask(eve, 'peek', wish, joined.next)).section).toBeUndefined();
+  });
 });
+
+interface Place {
+  readonly path: string;
+  /** Of the homeserver's operator. */
+  readonly admin?: boolean;
+  readonly parameters: readonly string[];
+}
+
+/** Where a client may give a token of `/sync`, with `ROOM` and `EVENT` for those of a room that it is in. */
+const PLACES: readonly Place[] = [
+  { path: '/_matrix/client/v3/sync?timeout=0', parameters: ['since'] },
+  { path: '/_matrix/client/v3/rooms/ROOM/messages?dir=b&limit=3', parameters: ['from'] },
+  {
+    path: '/_matrix/client/v3/rooms/ROOM/messages?dir=f&limit=3&from=s0_0_0_0_0_0_0_0_0_0_0_0_0_0',
+    parameters: ['to'],
+  },
+  { path: '/_matrix/client/v1/rooms/ROOM/relations/EVENT?dir=b', parameters: ['from'] },
+  { path: '/_matrix/client/v1/rooms/ROOM/relations/EVENT/m.thread?dir=f', parameters: ['to'] },
+  { path: '/_matrix/client/v3/rooms/ROOM/members?membership=join', parameters: ['at'] },
+  { path: '/_matrix/client/v3/rooms/ROOM/initialSync?limit=2', parameters: ['from'] },
+  { path: '/_matrix/client/v3/initialSync?limit=2', parameters: ['from'] },
+  { path: '/_matrix/client/v3/events?timeout=0', parameters: ['from'] },
+  { path: '/_matrix/client/v3/keys/changes?x=y', parameters: ['from', 'to'] },
+  { path: '/_synapse/admin/v1/rooms/ROOM/messages?dir=b&limit=3', admin: true, parameters: ['from'] },
+];
+
+/** What a client takes for the room's state, sections applied one after the other. */
+function apply(known: Map<string, string>, { state, timeline }: Section): void {
+  const { events } = state as { events: ClientEvent[] };
+  for (const { type, state_key, event_id } of [...events, ...timeline.events]) {
+    if (state_key !== undefined) known.set(`${type} ${state_key}`, event_id);
+  }
+}
 
 async function talk(alice: MatrixClient, dora: MatrixClient, id: string): Promise<void> {
   await named(alice, id, 'Alice of old');
@@ -240,6 +390,9 @@ async function talkOn(alice: MatrixClient, dora: MatrixClient, id: string): Prom
   await alice.sendState(id, 'm.room.topic', { topic: 'four' });
   await edit(alice, id, message, 'edited');
   await alice.sendState(id, 'm.room.name', { name: 'Renamed' });
+  const typing = { typing: true, timeout: 120_000 };
+  await dora.require('PUT', `/v3/rooms/${enc(id)}/typing/${enc(dora.userId)}`, typing);
+  await dora.require('POST', `/v3/rooms/${enc(id)}/receipt/m.read/${enc(message)}`, {});
   await dora.send(id, 'm.room.message', related('m.thread', message, 'reply'));
   await named(alice, id, 'Alice');
   const regretted = await alice.sendText(id, 'regretted');

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { deviceHash, type OurPart, unwrapToken, wrapToken } from '../../../src/client-sync/sync-token.ts';
@@ -106,6 +107,20 @@ describe('unwrapping', () => {
     }
     for (const suffix of ['', 'AAAA', '!', wrapToken('', OURS, 'suffix').slice(6, -1)]) {
       expect(unwrapToken(`${BARE}.PEEK.${suffix}`)).toEqual({ homeserver: BARE, ours: null });
+    }
+  });
+
+  test('a part of a past or coming version is taken out', () => {
+    const number = wrapToken(BARE, OURS, 'ninth-field').split('_')[8] ?? '';
+    const bytes = Buffer.from(BigInt(number).toString(16), 'hex');
+    for (const version of [0xa0, 0xa2, 0xff]) {
+      bytes[0] = version;
+      const body = bytes.subarray(0, -4);
+      createHash('sha256').update(body).digest().copy(bytes, body.length, 0, 4);
+      const other = BigInt(`0x${bytes.toString('hex')}`).toString();
+      expect(unwrapToken(BARE.replace('_3_0_1', `_3_${other}_1`))).toEqual({ homeserver: BARE, ours: null });
+      const suffix = `${BARE}.PEEK.${bytes.toString('base64url')}`;
+      expect(unwrapToken(suffix)).toEqual({ homeserver: BARE, ours: null });
     }
   });
 
