@@ -97,9 +97,9 @@ onStore('SQLite', ({ startPairOnStore }) => {
     await alice.sendState(roomId, 'm.room.topic', { topic: 'Books' });
     await alice.redact(roomId, redacted);
     const senders = [alice, dave];
-    for (let i = 0; i < 30; i++)
+    for (let i = 0; i < 60; i++)
       await Promise.all(senders.map((who) => who.sendText(roomId, `at once ${i}`)));
-    for (let i = 0; i < 140; i++) await (senders[i % 2] as MatrixClient).sendText(roomId, `message ${i}`);
+    for (let i = 0; i < 80; i++) await (senders[i % 2] as MatrixClient).sendText(roomId, `message ${i}`);
     named = { root, edited, redacted, edit, early, replies };
     whole = await pages(carol, null, 100);
     expect(whole.length).toBeGreaterThan(210);

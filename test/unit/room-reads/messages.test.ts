@@ -244,6 +244,37 @@ describe('who could read it then', () => {
     ]);
   });
 
+  test.each([
+    ['says that it was open', true],
+    ['does not say', false],
+  ])('branches that go side by side for longer than is looked ahead: a server %s', async (_, says) => {
+    const room = await openRoom((made) => {
+      const base = made.message('base');
+      let [left, right] = [base, base];
+      for (let i = 0; i < 60; i++) {
+        left = made.add({
+          ...message(`left ${i}`),
+          prev: [left.eventId],
+          depth: Number(base.pdu.depth) + 1 + i,
+        });
+        right = made.add({
+          ...message(`right ${i}`),
+          prev: [right.eventId],
+          depth: Number(base.pdu.depth) + 1 + i,
+        });
+      }
+      made.add({ ...message('joined'), prev: [left.eventId, right.eventId] });
+      made.messages(30);
+    });
+    if (!says) house.house.remote.refuse('there.test', 'GET', '/state_ids/', 404, 'M_NOT_FOUND');
+    const ids = await back(room, null, 100);
+    expect(new Set(ids).size).toBe(ids.length);
+    if (says) expect(ids.toSorted()).toEqual(idsOf(room.events).toSorted());
+    else expect(ids.length).toBeLessThan(room.events.length);
+    // Where they have come together it is certain again.
+    expect(ids).toContain(room.events.find(({ pdu }) => pdu.content.body === 'base')?.eventId);
+  });
+
   test('a made-up token that points into a hidden branch ⇒ nothing of it', async () => {
     let branch: BuiltEvent | undefined;
     const room = await openRoom((made) => {
