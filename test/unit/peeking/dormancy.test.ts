@@ -389,6 +389,20 @@ describe('a room that sleeps', () => {
   });
 });
 
+test('what the server still owed when the room fell asleep, and sends when it wakes up ⇒ lies in the gap, and is not told as new', async () => {
+  const { house, room, device } = await asleep('remote');
+  const owed = room.messages(300, 'owed');
+  await device.sync();
+  await woken(house, room);
+  expect(brief((await device.sync()).peek.get(room.roomId))).toMatchObject({ limited: true });
+  for (let i = 0; i < 300; i += 50) await house.ingest(room, owed.slice(i, i + 50));
+  await happens(house, 'remote', room, 1, 'news');
+  expect(brief((await device.sync()).peek.get(room.roomId))).toMatchObject({
+    timeline: ['news 0'],
+    limited: false,
+  });
+});
+
 test('a feed that runs in another process ends too, and the room is fed by the one in which its device wakes up', async () => {
   const { house, room, device } = await peeked('resident');
   const other = await PeekingHouse.on(house.store, house.clock, { dormantAfterMs: DORMANT_AFTER });
