@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { MatrixClient, SyncAnswer } from '../support/client.ts';
+import { enc, type MatrixClient, type SyncAnswer } from '../support/client.ts';
 import { furtherDevice, newUser } from './accounts.ts';
 import { startFollowing } from './follower.ts';
 import { metric } from './metrics.ts';
@@ -196,6 +196,46 @@ forEachStore((_store, { startPairOnStore }) => {
       }
       const neither = await bob.peek('nowhere', via());
       expect(neither).toMatchObject({ status: 400, body: { errcode: 'M_INVALID_PARAM' } });
+    });
+
+    it('typing, receipts, presence, to-device, account data never in peek section', async () => {
+      const roomId = await alice.createWorldReadableRoom();
+      const dora = await newUser(pair.a, 'dora');
+      await dora.join(roomId);
+      const bob = await peeker();
+      const { follower, first } = await startFollowing(bob, roomId, via());
+      const message = await alice.sendText(roomId, 'read me');
+      const [room, note] = [enc(roomId), { note: 'kept' }];
+      const { next_batch: doras } = await dora.sync();
+      for (const [client, method, path, body] of [
+        [alice, 'PUT', `/rooms/${room}/typing/${enc(alice.userId)}`, { typing: true, timeout: 20_000 }],
+        [alice, 'POST', `/rooms/${room}/receipt/m.read/${enc(message)}`, {}],
+        [dora, 'PUT', `/presence/${enc(dora.userId)}/status`, { presence: 'online', status_msg: 'Here' }],
+        [alice, 'PUT', `/user/${enc(alice.userId)}/rooms/${room}/account_data/org.test.note`, note],
+        [bob, 'PUT', `/user/${enc(bob.userId)}/rooms/${room}/account_data/org.test.note`, note],
+        [bob, 'PUT', `/sendToDevice/org.test.note/1`, { messages: { [bob.userId]: { '*': note } } }],
+      ] as const) {
+        await client.require(method, `/v3${path}`, body);
+      }
+      // Who is in the room is told.
+      let told = '';
+      await dora.syncUntil(doras, ({ answer }) => {
+        told += answer.text;
+        return told.includes('m.typing') && told.includes('m.receipt');
+      });
+
+      const last = await alice.sendText(roomId, 'the last');
+      const answers = [first];
+      for (const deadline = Date.now() + 20_000; !follower.ids.includes(last) && Date.now() < deadline; ) {
+        answers.push(await follower.step(1_000));
+      }
+      expect(follower.ids).toEqual([message, last]);
+      for (const { rooms } of answers) {
+        const sections = Object.values(rooms.peek).map((section) => Object.keys(section).toSorted());
+        for (const section of sections) expect(section).toEqual(['state', 'timeline']);
+      }
+      // What is told to the user, and not of the room, comes beside it.
+      expect(answers.map(({ answer }) => answer.text).join('')).toContain('"to_device"');
     });
 
     it('A waiting sync is woken by an event in a peeked room', async () => {

@@ -72,7 +72,7 @@ describe('a first section', () => {
     expect(brief(section)?.timeline).toEqual(['old 28', 'old 29']);
   });
 
-  test('full_state, filter (lazy members, types, limit 0), set_presence pass through: limit 0 shows state alone', async () => {
+  test('with a limit of 0 is the state alone', async () => {
     const { device, room } = await residentRoom();
     const section = (await device.sync({ room: { timeline: { limit: 0 } } })).peek.get(room.roomId);
     expect(brief(section)).toMatchObject({ timeline: [], limited: true });

@@ -56,6 +56,19 @@ describe('a device that peeks', () => {
     expect(unwrapToken((await waiting).body.next_batch).homeserver).toBe(LATER);
   });
 
+  test('full_state, filter (lazy members, types, limit 0), set_presence pass through, and hold for the peeked room', async () => {
+    const { sync, room, since } = await followed();
+    sync.script = ({ answer }) => answer({ next_batch: LATER });
+    const state = { types: ['m.room.m*', 'm.room.join_rules'], lazy_load_members: true };
+    const filter = JSON.stringify({ room: { timeline: { limit: 0 }, state } });
+    const query = { since, full_state: 'true', filter, set_presence: 'unavailable' };
+    const answer = await sync.sync(query);
+    const asked = new URL(sync.target({ ...query, since: TOKEN }));
+    expect((await sync.upstream(0)).req.url).toBe(`${asked.pathname}${asked.search}`);
+    // Nobody speaks in the timeline: no member is needed.
+    expect(section(answer, room.roomId)).toEqual({ timeline: [], state: ['join_rules='], limited: false });
+  });
+
   test('event arrives during the poll ⇒ answered at once (≤ 100 ms), the homeserver’s part of the token unchanged', async () => {
     const { sync, house, room, since } = await followed();
     const waiting = sync.sync({ since, ...POLL });
@@ -168,6 +181,38 @@ describe('a device that peeks', () => {
     const answer = await waiting;
     expect(answer.body.rooms).toEqual({ leave: { [room.roomId]: {} } });
     expect(answer.body.next_batch).toBe(TOKEN);
+  });
+
+  test('the room turns private ⇒ the waiting polls of all devices and users that peek end at once, at that event', async () => {
+    const { sync, house, room, since } = await followed();
+    sync.script = ({ url, answer }) => {
+      if (!url.searchParams.has('since')) answer({ next_batch: TOKEN });
+    };
+    const tokens = new Map([['alice', since]]);
+    for (const [name, more] of [
+      ['laptop', { deviceId: 'LAPTOP' }],
+      ['bob', { userId: '@bob:here.test' }],
+    ] as const) {
+      const device = { ...ALICE, ...more };
+      house.homeserver.identities.set(`Bearer ${name}`, device);
+      await house.peek(room.roomId, device);
+      tokens.set(name, (await sync.sync({}, name)).body.next_batch);
+    }
+    sync.asked.length = 0;
+    const waiting = [...tokens].map(([name, token]) => sync.sync({ ...POLL, since: token }, name));
+    await sync.upstream(2);
+    room.message('seen');
+    room.state('m.room.history_visibility', '', { history_visibility: 'joined' });
+    room.message('unseen');
+    await house.settle();
+    for (const { body } of await Promise.all(waiting)) {
+      const { peek = {}, leave = {} } = body.rooms ?? {};
+      const told = [...Object.keys(peek), ...Object.keys(leave)];
+      expect(told).toEqual([room.roomId]);
+      expect(brief(leave[room.roomId])?.timeline).toEqual(['seen', 'history_visibility=joined']);
+    }
+    const live = (await house.store.devicePeeks.all()).filter(({ ended }) => ended === null);
+    expect(live).toEqual([]);
   });
 
   test('a retry of the same token gives the same sections', async () => {

@@ -60,6 +60,20 @@ describe('a peek', () => {
     ]);
   });
 
+  test('goes through the servers that were named, those of the alias, those that were learned, that of the room ID', async () => {
+    const house = await PeekingHouse.open();
+    const room = house.remoteRoom(new RoomBuilder('10'), 'there.test');
+    house.homeserver.aliases.set('#a:there.test', { roomId: room.roomId, servers: ['alias.test'] });
+    house.learned.learn(room.roomId, ['learned.test']);
+    await house.peeking.peek(ALICE, '#a:there.test', ['named.test']);
+    expect(house.remote.sent('PUT').map((sent) => sent.split(' ')[0])).toEqual([
+      'named.test',
+      'alias.test',
+      'learned.test',
+      'there.test',
+    ]);
+  });
+
   test.each([
     ['the user is already joined', 'join', 400, 'M_BAD_STATE'],
     ["peeker's user is banned", 'ban', 403, 'M_FORBIDDEN'],
