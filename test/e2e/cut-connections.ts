@@ -14,9 +14,9 @@ export interface CutConnections {
 
 /**
  * A client's line that breaks again and again, by `random`: the client tries each request anew until it has the
- * answer, at times with another `timeout`, as clients do that come back.
+ * answer, at times with another of these `timeouts`, ms, as clients do that come back.
  */
-export function cutConnections(random: Random): CutConnections {
+export function cutConnections(random: Random, timeouts: readonly number[]): CutConnections {
   const cuts = new Map<string, number>();
   let healed = false;
 
@@ -61,7 +61,8 @@ export function cutConnections(random: Random): CutConnections {
           if (init.signal?.aborted) throw error;
           await sleep(100);
         }
-        if (random.below(2) === 0) url.searchParams.set('timeout', String(random.below(3) * 1_000));
+        if (random.below(2) === 0)
+          url.searchParams.set('timeout', String(timeouts[random.below(timeouts.length)]));
       }
     },
   };

@@ -62,7 +62,7 @@ async function untilSent(alice: EncryptedClient, roomId: string, text: string): 
 it('End-to-end encrypted messages all reach a device that peeks beside them, however often its line breaks, the homeserver restarts or the proxy is killed', async () => {
   const [alice, bob] = [await newUser(site, 'alice'), await newUser(site, 'bob')];
   alice.url = site.synapse.url;
-  const line = cutConnections(seededRandom(SEED));
+  const line = cutConnections(seededRandom(SEED), [0, 1_000, 2_000]);
   const sender = await startEncrypted(alice);
   const receiver = await startEncrypted(bob, line.fetch);
   stopping.push(sender.stop, receiver.stop);
@@ -138,7 +138,8 @@ it('Lazily loaded members are there for every event that a peeking device is tol
   const busy = await busyRoom();
   expect((await bob.peek(busy.roomId)).status).toBe(200);
 
-  const line = cutConnections(seededRandom(SEED));
+  // Not 0: asked for a second time while it waits, Synapse may send a member in the one answer or in the other.
+  const line = cutConnections(seededRandom(SEED), [500, 1_000, 2_000]);
   const known = new Set<string>();
   const heard: string[] = [];
   const unknown: string[] = [];
