@@ -1,5 +1,5 @@
 import { type Caller, type Homeserver, type Identity, NotReadable } from '../homeserver/homeserver.ts';
-import { isObject } from '../matrix/json.ts';
+import { isObject, type JsonObject } from '../matrix/json.ts';
 import type { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
 import { pduOf } from '../rooms/log-entries.ts';
@@ -40,8 +40,12 @@ export class RoomOpening {
       const visibility = await this.#ownVisibility(roomId);
       if (visibility === 'not-readable') await this.#refuseOwn(roomId, who);
       else {
-        if (who !== null) await this.#checkMember(who, roomId);
-        await this.#checkOpen(roomId);
+        const [membership, encryption] = await Promise.all([
+          who === null ? null : this.#membership(who.userId, { roomId, feed: 'resident' }),
+          homeserver.stateEvent(roomId, 'm.room.encryption', ''),
+        ]);
+        refuseMember(membership);
+        refuseClosed(visibility, encryption);
         const log = await becomingResident.open(roomId);
         // Again now that the feed has its place: what closes the room from here on, the feed sees.
         await this.#checkOpen(roomId);
@@ -91,18 +95,13 @@ export class RoomOpening {
     throw new MatrixError(403, 'M_FORBIDDEN', 'The history of this room is not world-readable');
   }
 
-  async #checkMember(who: Identity, roomId: string): Promise<void> {
-    refuseMember(await this.#membership(who.userId, { roomId, feed: 'resident' }));
-  }
-
   async #checkOpen(roomId: string): Promise<void> {
     const { homeserver } = this.#deps;
     const [visibility, encryption] = await Promise.all([
       homeserver.stateEvent(roomId, 'm.room.history_visibility', ''),
       homeserver.stateEvent(roomId, 'm.room.encryption', ''),
     ]);
-    const refusal = whyNotPeekable({ visibility, encryption });
-    if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
+    refuseClosed(visibility, encryption);
   }
 
   /** Rejects with 403 where a remotely peeked room has banned the user. To be called in the room's turn. */
@@ -121,4 +120,9 @@ function membershipOf(event: { readonly content?: unknown } | null): unknown {
 function refuseMember(membership: unknown): void {
   if (membership === 'join') throw new MatrixError(400, 'M_BAD_STATE', 'You are in this room already');
   if (membership === 'ban') throw new MatrixError(403, 'M_FORBIDDEN', 'You are banned from this room');
+}
+
+function refuseClosed(visibility: JsonObject | null, encryption: JsonObject | null): void {
+  const refusal = whyNotPeekable({ visibility, encryption });
+  if (refusal !== null) throw new MatrixError(403, 'M_FORBIDDEN', refusal);
 }

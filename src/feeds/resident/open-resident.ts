@@ -41,10 +41,11 @@ export async function openResident(
     signal: AbortSignal.timeout(10_000),
   });
   if (held?.closed === null) return goOnAsResident(deps, held, present.end, options.patient);
-  const entries = (await newest(homeserver, roomId, present.end, SEED_EVENTS)).map((event) =>
-    newEntry(event, now, { shown: true, applied: true }),
-  );
-  const create = await homeserver.stateEvent(roomId, 'm.room.create', '');
+  const [events, create] = await Promise.all([
+    newest(homeserver, roomId, present.end, SEED_EVENTS),
+    homeserver.stateEvent(roomId, 'm.room.create', ''),
+  ]);
+  const entries = events.map((event) => newEntry(event, now, { shown: true, applied: true }));
   const content = isObject(create?.content) ? create.content : {};
   const version = typeof content.room_version === 'string' ? content.room_version : '1';
   return store.logs.open(
