@@ -38,7 +38,7 @@ export interface PastStart {
   readonly from: ReadonlyMap<string, number>;
   readonly upTo: number | null;
   readonly onward: number;
-  /** These are the predecessors of what the log shows, not what a token says. */
+  /** These are all the predecessors of something that the log shows: not what a token says, nor a part of them. */
   readonly isOfLog: boolean;
 }
 
@@ -58,7 +58,10 @@ export async function* openPast(
   const walk = new PastWalk(deps, room, asking, start.from);
   const opens = new Openness(deps, room, asking);
   const isPassed = (depth: number) => since === null || depth <= since.depth;
-  if (!isPassed(start.upTo ?? Number.MAX_VALUE) && !start.isOfLog && !(await opens.anyOf(walk.ahead))) return;
+  const isBeyond = isPassed(start.upTo ?? Number.MAX_VALUE);
+  // What nobody vouches for begins nothing: a token may name whatever it likes.
+  const isOpen = start.isOfLog || (!isBeyond && (await opens.anyOf(walk.ahead)));
+  if (!isBeyond && !isOpen) return;
   for (;;) {
     const stretch: { past: PastEvent; before: PastPlace }[] = [];
     do {
@@ -68,12 +71,13 @@ export async function* openPast(
     } while (walk.ahead.length > 1 && stretch.length < MOST_AHEAD);
     const last = stretch.at(-1);
     if (last === undefined) return;
-    const open = isPassed(stretch[0]?.past.depth ?? 0)
-      ? new Set<string>()
-      : await opens.among(
-          stretch.map(({ past }) => past),
-          walk,
-        );
+    const open =
+      !isOpen || isPassed(stretch[0]?.past.depth ?? 0)
+        ? new Set<string>()
+        : await opens.among(
+            stretch.map(({ past }) => past),
+            walk,
+          );
     for (const { past, before } of stretch) {
       const isAfterStart = start.upTo !== null && past.depth > start.upTo;
       const isReadable = open.has(past.eventId) || (await isCurrent(deps, roomId, past));

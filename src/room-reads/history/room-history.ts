@@ -82,7 +82,7 @@ export class RoomHistory {
       if (place.kind === 'log') {
         yield* this.#backInLog(room, place.position);
         const border = await this.#holeBelow(room, place.position);
-        yield* this.#past(room, asking, { ...border, isOfLog: true });
+        yield* this.#past(room, asking, border);
         place = { kind: 'log', position: border.onward, beside: null };
       } else {
         const depths = new Map(place.next.map((id) => [id, Number.POSITIVE_INFINITY]));
@@ -140,7 +140,10 @@ export class RoomHistory {
     }
   }
 
-  /** The first hole at or below a position: what its upper border names as coming before. */
+  /**
+   * The first hole at or below a position: what its upper border names as coming before. `isOfLog` where that is all
+   * that comes before one of the events there: of one that follows the log too, the log may be why it is shown.
+   */
   async #holeBelow({ roomId, rules, log }: PastRoom, position: number) {
     let hole = position;
     for (let isWhole = true; isWhole && hole >= log.tail; ) {
@@ -153,19 +156,21 @@ export class RoomHistory {
       isWhole &&= page.length === PAGE;
     }
     const from = new Map<string, number>();
+    const followed: string[][] = [];
     let expected = hole + 1;
     for (const entry of await this.#deps.store.logs.read(roomId, hole, MOST_BORDER)) {
       if (entry.position !== expected) break;
       expected++;
       if (isMark(entry)) continue;
       const pdu = pduOf(entry);
-      for (const id of prevEventIds(pdu, rules)) {
-        from.set(id, Math.max(Number(pdu.depth), from.get(id) ?? 0));
-      }
+      const previous = prevEventIds(pdu, rules);
+      if (entry.shown && previous.length > 0) followed.push(previous);
+      for (const id of previous) from.set(id, Math.max(Number(pdu.depth), from.get(id) ?? 0));
     }
     const held = await this.#deps.store.logs.positions(roomId, [...from.keys()]);
     for (const id of held.keys()) from.delete(id);
-    return { from, upTo: null, onward: hole < log.tail ? 0 : hole - 1 };
+    const isOfLog = followed.some((previous) => !previous.some((id) => held.has(id)));
+    return { from, upTo: null, onward: hole < log.tail ? 0 : hole - 1, isOfLog };
   }
 
   /** The position just below the first entry above a hole. */
@@ -176,7 +181,7 @@ export class RoomHistory {
   }
 
   async *#pastOf(room: PastRoom, position: number, asking: Asking): AsyncGenerator<HistoryItem> {
-    yield* this.#past(room, asking, { ...(await this.#holeBelow(room, position)), isOfLog: true });
+    yield* this.#past(room, asking, await this.#holeBelow(room, position));
   }
 
   async *#past(
