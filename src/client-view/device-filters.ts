@@ -1,7 +1,9 @@
-import type { Caller, Homeserver } from '../homeserver/homeserver.ts';
+import { type Caller, type Homeserver, HomeserverRefusal } from '../homeserver/homeserver.ts';
 import { isObject, type JsonObject } from '../matrix/json.ts';
 import { checkJson } from '../matrix/json-scan.ts';
 import { parseFilter, type SyncFilter } from './filter.ts';
+
+const TOO_MANY_REQUESTS = 429;
 
 /** The filter of a `/sync`: none, inline, or stored at the homeserver under the user's name. */
 export class DeviceFilters {
@@ -13,7 +15,8 @@ export class DeviceFilters {
 
   /**
    * With the homeserver's own bound on the limit. What the homeserver would refuse counts as no filter here: its own
-   * answer tells the client.
+   * answer tells the client. Rejects where it cannot say what a stored filter is: without it a section might show
+   * what is not wanted, and be as large as the whole room.
    */
   async of(caller: Caller, userId: string, given: string | null): Promise<SyncFilter> {
     const filter = await this.#read(caller, userId, given);
@@ -27,8 +30,9 @@ export class DeviceFilters {
     if (given.startsWith('{')) return parseFilter(inline(given));
     try {
       return parseFilter(await this.#homeserver.filter(caller, userId, given));
-    } catch {
-      return parseFilter({});
+    } catch (error) {
+      if (error instanceof HomeserverRefusal && error.status !== TOO_MANY_REQUESTS) return parseFilter({});
+      throw error;
     }
   }
 }

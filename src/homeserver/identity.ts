@@ -14,8 +14,8 @@ const MOST_IDENTITIES = 50_000;
 const MOST_FILTERS = 5_000;
 /** A longer one is asked for each time. */
 const MAX_KEPT_FILTER_BYTES = 16 * 1024;
-/** Somebody waits for what it decides; who ignores ten thousand users has half a megabyte of it. */
-const ACCOUNT_DATA_LIMITS = { timeoutMs: 5_000, maxBytes: 1024 * 1024 };
+/** Of what is asked while somebody waits for what it decides; who ignores ten thousand users has half a megabyte. */
+const WAITED_FOR = { timeoutMs: 5_000, maxBytes: 1024 * 1024 };
 
 /** Query parameters that say who is calling: the token, and whom an appservice acts for (MSC3202, MSC4326). */
 const IDENTIFYING: ReadonlySet<string> = new Set([
@@ -67,7 +67,7 @@ export class Identities {
     const kept = this.#filters.get(key);
     if (kept !== undefined) return kept;
     const path = `/_matrix/client/v3/user/${enc(userId)}/filter/${enc(filterId)}`;
-    const response = await this.#api.send(callerRequest(caller, path));
+    const response = await this.#api.send({ ...callerRequest(caller, path), ...WAITED_FOR });
     const filter = objectOf(response);
     if (response.body.length <= MAX_KEPT_FILTER_BYTES) this.#filters.set(key, filter);
     return filter;
@@ -76,7 +76,7 @@ export class Identities {
   /** Null where there is none. Rejects with `HomeserverRefusal` and `HomeserverDown`. */
   async accountData(caller: Caller, userId: string, type: string): Promise<JsonObject | null> {
     const path = `/_matrix/client/v3/user/${enc(userId)}/account_data/${enc(type)}`;
-    const response = await this.#api.send({ ...callerRequest(caller, path), ...ACCOUNT_DATA_LIMITS });
+    const response = await this.#api.send({ ...callerRequest(caller, path), ...WAITED_FOR });
     return response.status === 404 ? null : objectOf(response);
   }
 

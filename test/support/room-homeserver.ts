@@ -97,7 +97,7 @@ export class RoomHomeserver implements Homeserver {
   async filter(_caller: Caller, userId: string, filterId: string): Promise<JsonObject> {
     this.#called('filter');
     const filter = this.filters.get(`${userId} ${filterId}`);
-    if (filter === undefined) throw new Error('no such filter');
+    if (filter === undefined) throw new HomeserverRefusal(404, Buffer.from('{"errcode":"M_NOT_FOUND"}'));
     return filter;
   }
 

@@ -1,6 +1,7 @@
 import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test, vi } from 'vitest';
 import { unwrapToken } from '../../../src/client-sync/sync-token.ts';
+import { HomeserverDown } from '../../../src/homeserver/homeserver.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ALICE, brief, type HouseOptions, PEER, TestDevice } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
@@ -296,6 +297,22 @@ describe('never worse than absent', () => {
     const answer = await sync.sync({ since });
     expect(answer.body.rooms).toEqual({ join: { '!a:b': {} } });
     expect(unwrapToken(answer.body.next_batch)).toEqual({ homeserver: LATER, ours: unwrapToken(since).ours });
+  });
+
+  test('a stored filter that cannot be had ⇒ the homeserver’s answer alone, and what it held back comes with the next', async () => {
+    const { sync, house, room, since } = await followed();
+    house.homeserver.filters.set(`${ALICE.userId} 7`, { room: { timeline: { types: ['m.room.message'] } } });
+    const filter = house.homeserver.filter.bind(house.homeserver);
+    house.homeserver.filter = () => Promise.reject(new HomeserverDown('busy'));
+    room.state('m.room.topic', '', { topic: 'new' });
+    room.message('new');
+    await house.settle();
+    sync.script = ({ answer }) => answer({ next_batch: LATER, rooms: { join: { '!a:b': {} } } });
+    const alone = await sync.sync({ since, filter: '7' });
+    expect(alone.body.rooms).toEqual({ join: { '!a:b': {} } });
+    house.homeserver.filter = filter;
+    const next = await sync.sync({ since: alone.body.next_batch, filter: '7' });
+    expect(section(next, room.roomId)).toMatchObject({ timeline: ['new'], state: ['topic=new'] });
   });
 
   test('the store fails while a join is booked ⇒ the homeserver’s answer, our part of the token kept', async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { DeviceFilters } from '../../../src/client-view/device-filters.ts';
 import { NO_FILTER } from '../../../src/client-view/filter.ts';
+import { HomeserverDown, HomeserverRefusal } from '../../../src/homeserver/homeserver.ts';
 import { ALICE } from '../../support/peeking-house.ts';
 import { RoomHomeserver } from '../../support/room-homeserver.ts';
 
@@ -29,5 +30,14 @@ test.each([null, '', '{', '{"a":1.0e999}', '[]', 'unknown', '{"room":7}'])(
   async (given) => {
     const filters = new DeviceFilters(new Homeserver());
     expect(await filters.of(ALICE.caller, ALICE.userId, given)).toEqual(NO_FILTER);
+  },
+);
+
+test.each([new HomeserverDown('down'), new HomeserverRefusal(429, Buffer.from('{}'))])(
+  'a stored filter that cannot be had now counts as none that is known: %s',
+  async (failure) => {
+    const homeserver = new Homeserver();
+    homeserver.filter = () => Promise.reject(failure);
+    await expect(new DeviceFilters(homeserver).of(ALICE.caller, ALICE.userId, '7')).rejects.toBe(failure);
   },
 );
