@@ -13,20 +13,7 @@ import { TrustedProxies } from '../forward/trusted-proxies.ts';
 import { InboundPeeks } from '../inbound-peeks/inbound-peeks.ts';
 import { PeerReads } from '../inbound-peeks/peer-reads.ts';
 import { isObject } from '../matrix/json.ts';
-import { LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import { OutboundPeeks } from '../outbound-peeks/outbound-peeks.ts';
-import { BecomingRemote } from '../peeking/becoming-remote.ts';
-import { BecomingResident } from '../peeking/becoming-resident.ts';
-import { Dormancy } from '../peeking/dormancy.ts';
-import { GoneDevices } from '../peeking/gone-devices.ts';
-import { Peeking } from '../peeking/peeking.ts';
-import { MOST_PREVIEWS_OF_USER, Previewing } from '../peeking/previewing.ts';
-import { Residency } from '../peeking/residency.ts';
-import { RoomChanges } from '../peeking/room-changes.ts';
-import { RoomOpening } from '../peeking/room-opening.ts';
-import { RoomReaders } from '../peeking/room-readers.ts';
-import { Sweeps } from '../peeking/sweeps.ts';
-import { Waking } from '../peeking/waking.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { createMetrics, type Metrics } from '../platform/metrics.ts';
@@ -41,6 +28,7 @@ import { HomeserverWatch } from './homeserver-watch.ts';
 import { createOutside, type Outside } from './outside.ts';
 import { PeekingSwitch } from './peeking-switch.ts';
 import { createRouteTable } from './route-table.ts';
+import { createStories } from './stories.ts';
 
 export interface Surroundings {
   readonly store: Store;
@@ -90,10 +78,7 @@ export function createContext(
     logger,
     metrics,
     owner,
-    left: (roomId) => {
-      residency.left(roomId);
-      void becomingRemote.left(roomId);
-    },
+    left: (roomId) => stories.left(roomId),
   });
   const memberServers = new MemberServers({ store, clock, serverName });
   const remoteFeed = new RemoteFeed({
@@ -138,81 +123,22 @@ export function createContext(
       maxTotal: MOST_INBOUND_PEEKS,
       renewalIntervalMs: config.renewalInterval,
     },
-    openLog: (roomId) => readers.openForServer(roomId),
-    released: (roomId) => void readers.releaseQuietly(roomId),
+    openLog: (roomId) => stories.readers.openForServer(roomId),
+    released: (roomId) => void stories.readers.releaseQuietly(roomId),
   });
-  const readers = new RoomReaders({
+  const stories = createStories(config, {
     store,
+    homeserver,
     residentFeeds,
     remoteFeed,
-    outbound,
+    devicePeeks,
     inbound,
+    outbound,
     queues,
     clock,
-    logger,
-  });
-  const moving = { store, homeserver, residentFeeds, outbound, readers, clock, logger };
-  const becomingResident = new BecomingResident({ ...moving, remoteFeed });
-  const becomingRemote = new BecomingRemote({ ...moving, inbound, serverName });
-  const learned = new LearnedServers(serverName);
-  const opening = new RoomOpening({ store, homeserver, outbound, readers, becomingResident });
-  const waking = new Waking({
-    store,
-    homeserver,
-    readers,
-    opening,
-    left: (roomId) => void becomingRemote.left(roomId),
-    clock,
-    logger,
     metrics,
-  });
-  const dormancy = new Dormancy({ store, readers, waking, clock, dormantAfterMs: config.dormantAfter });
-  const peeking = new Peeking({
-    store,
-    homeserver,
-    learned,
-    devicePeeks,
-    readers,
-    opening,
-    becomingResident,
-    clock,
-    logger,
-  });
-  const previewing = new Previewing({
-    store,
-    outbound,
-    peeking,
-    devicePeeks,
-    readers,
-    queues,
-    clock,
-    mostOfUser: Math.min(MOST_PREVIEWS_OF_USER, config.maxPerDevice),
-  });
-  const roomChanges = new RoomChanges({
-    store,
-    outbound,
-    inbound,
-    peeking,
-    previewing,
-    clock,
-    logger,
-    serverName,
-  });
-  const residency = new Residency(homeserver, clock, (roomId) => becomingResident.suspect(roomId));
-  const sweeps = new Sweeps({
-    store,
-    peeking,
-    previewing,
-    readers,
-    becomingResident,
-    dormancy,
-    waking,
-    inbound,
-    outbound,
-    clock,
     logger,
     owner,
-    expireAfterMs: config.expireAfter,
   });
 
   const peekingSwitch = new PeekingSwitch();
@@ -227,13 +153,7 @@ export function createContext(
     wakes,
     devicePeeks,
     outbound,
-    learned,
-    peeking,
-    previewing,
-    dormancy,
-    gone: new GoneDevices(store, readers),
-    residency,
-    becomingResident,
+    ...stories,
     clock,
     metrics,
     logger,
@@ -249,7 +169,7 @@ export function createContext(
       authenticate,
       outbound,
       feed: remoteFeed,
-      residency,
+      residency: stories.residency,
       store,
       clock,
       metrics,
@@ -292,10 +212,10 @@ export function createContext(
     devicePeeks,
     outbound,
     inbound,
-    readers,
-    roomChanges,
-    previewing,
-    sweeps,
+    readers: stories.readers,
+    roomChanges: stories.roomChanges,
+    previewing: stories.previewing,
+    sweeps: stories.sweeps,
     held: clients.held,
     peekingSwitch,
     watch,
@@ -304,8 +224,7 @@ export function createContext(
     async close(): Promise<void> {
       watch.stop();
       clients.close();
-      becomingResident.stop();
-      becomingRemote.stop();
+      stories.stop();
       await Promise.all([inbound.stop(), residentFeeds.stopAll()]);
       wakes.close();
       passThrough.close();
