@@ -45,6 +45,7 @@ import { Previews } from '../previews/previews.ts';
 import { RoomEvents } from '../previews/room-events.ts';
 import { ShownEvents } from '../previews/shown-events.ts';
 import type { KeyRing, RemoteServers } from '../remote-servers/remote-servers.ts';
+import { ReadPlaces } from '../room-reads/read-places.ts';
 import { ReplicaSummaries } from '../room-reads/replica-summaries.ts';
 import type { RoomWakes } from '../rooms/room-wakes.ts';
 import { StateAt } from '../rooms/state-at.ts';
@@ -176,6 +177,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     metrics,
     logger,
     reads: limits,
+    places: new ReadPlaces(),
     openings: new Allowance(config.rateLimit.count, config.rateLimit.perMs),
   });
   const roomEvents = new RoomEvents({

@@ -66,23 +66,23 @@ export class PreviewRoutes {
     const path = withHomeserverTokens(url);
     const roomId = decoded(INITIAL_SYNC_PATH.exec(url.split('?', 1)[0] ?? '')?.[1] ?? '');
     const limit = wholeNumber(new URLSearchParams(rawQuery(url)).get('limit'), DEFAULT_LIMIT);
-    const show = () => previews.show(this.#caller(req), roomId, Math.min(limit ?? 0, MOST_EVENTS));
+    const send = (shown: JsonObject) => sendJson(res, shown, this.#deps.clock);
+    const show = (sending = send) =>
+      previews.show(this.#caller(req), roomId, Math.min(limit ?? 0, MOST_EVENTS), sending);
     const isOurs = limit !== null && isRoomId(roomId);
     const isOpen = isOurs && previews.isOpen(roomId);
-    if (isOpen) {
-      const shown = await show();
-      if (shown !== null) return await sendJson(res, shown, this.#deps.clock);
-    }
+    if (isOpen && (await show())) return;
     if (isOpen || !isOurs) return void (await forwarder.forward(req, res, { path }));
     const gone = new AbortController();
     res.once('close', () => gone.abort());
     try {
       const upstream = await forwarder.fetch(req, { path, signal: gone.signal });
       const refused = upstream.status === 403 || upstream.status === 404;
-      const shown = refused ? await show() : null;
-      if (shown === null) return void (await forwarder.pipe(upstream, res));
-      upstream.body.resume();
-      await sendJson(res, shown, this.#deps.clock);
+      const sending = (shown: JsonObject) => {
+        upstream.body.resume();
+        return send(shown);
+      };
+      if (!refused || !(await show(sending))) await forwarder.pipe(upstream, res);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     }

@@ -143,7 +143,8 @@ export class RoomSummaries {
     const caller = callerOf(req, forwardedFor(req, trusted));
     const { status, body } = await this.#gate.run(() => homeserver.readAs(caller, target, limits));
     if (status === 200) return body;
-    this.#unknown.set(key, clock.now() + FORGOTTEN_AFTER_MS);
+    // What else it says, as that this user asks too fast, is not about the room.
+    if (KNOWS_NOTHING.has(status)) this.#unknown.set(key, clock.now() + FORGOTTEN_AFTER_MS);
     return null;
   }
 }

@@ -40,7 +40,7 @@ export class InitialSync {
     who: Peeker,
     limit: number,
     soon: AbortSignal,
-  ): Promise<JsonObject> {
+  ): Promise<JsonObject & { readonly state: readonly JsonObject[] }> {
     const { store, previewing, stateAt, shownEvents, wholeState, ignoredUsers, clock } = this.#deps;
     const { roomId } = begun;
     const [ignored] = await Promise.all([ignoredUsers.of(who), wholeState.wait(roomId, soon)]);

@@ -17,6 +17,8 @@ import { UnpeekableRooms } from './unpeekable-rooms.ts';
 const PATIENCE_MS = 2_000;
 /** … of which it takes so much, at most, until the answer is written with what is there. */
 const SOON_MS = 1_500;
+/** State of no more events is not worth a place: some hundred kilobytes. */
+const FEW_EVENTS = 500;
 
 export interface PreviewsDeps {
   readonly homeserver: Pick<Homeserver, 'whoami' | 'serverName'>;
@@ -29,8 +31,21 @@ export interface PreviewsDeps {
   readonly logger: Logger;
   /** Rejects when the user reads too much. */
   readonly reads: { spend(userId: string): Promise<void> };
+  /**
+   * A place for what holds the whole state of a room, until the client has taken it: resolves with what is to be called
+   * then, with the number of events. Rejects when too many wait, or `signal` aborts.
+   */
+  readonly places: {
+    take(read: { readonly who: Peeker; readonly signal: AbortSignal }): Promise<(events: number) => void>;
+  };
   /** Rejects when there were too many rooms to be opened. */
   readonly openings: { spend(userId: string): Promise<void> };
+}
+
+/** A preview, and whose it is. */
+interface Opened {
+  readonly preview: Preview;
+  readonly who: Peeker;
 }
 
 /**
@@ -49,17 +64,28 @@ export class Previews {
   }
 
   /**
-   * The room's initial sync, or null where the homeserver's own answer is to stand. Never rejects, and takes two
-   * seconds at most: what takes longer goes on, so that a client that asks again later finds the room open.
+   * Sends the room's initial sync; false where the homeserver's own answer is to stand. Takes two seconds at most until
+   * it is sent: what takes longer goes on, so that a client that asks again later finds the room open. Rejects as
+   * `send` alone.
    */
-  async show(caller: Caller, roomId: string, limit: number): Promise<JsonObject | null> {
-    const { initialSync, metrics } = this.#deps;
-    const [outcome, shown] = await this.#inTime(roomId, async (soon) => {
-      const opened = await this.#open(caller, roomId);
-      return opened && initialSync.read(opened.preview, opened.who, limit, soon);
-    });
-    metrics.previews.inc({ outcome });
-    return shown;
+  async show(
+    caller: Caller,
+    roomId: string,
+    limit: number,
+    send: (shown: JsonObject) => Promise<void>,
+  ): Promise<boolean> {
+    const taken = Promise.withResolvers<void>();
+    try {
+      const [outcome, shown] = await this.#inTime(roomId, async (soon) => {
+        const opened = await this.#open(caller, roomId);
+        return opened && this.#read(opened, limit, soon, taken.promise);
+      });
+      this.#deps.metrics.previews.inc({ outcome });
+      if (shown !== null) await send(shown);
+      return shown !== null;
+    } finally {
+      taken.resolve();
+    }
   }
 
   /** Whether the room is peeked at another server already: then the homeserver need not be asked. From memory. */
@@ -71,6 +97,26 @@ export class Previews {
   async resume(caller: Caller, roomId: string): Promise<boolean> {
     const [, opened] = await this.#inTime(roomId, () => this.#open(caller, roomId));
     return opened !== null;
+  }
+
+  /** Large rooms are read one after the other for one user, and few at once for all. */
+  async #read(
+    { preview, who }: Opened,
+    limit: number,
+    soon: AbortSignal,
+    taken: Promise<void>,
+  ): Promise<JsonObject> {
+    const { initialSync, places } = this.#deps;
+    const free = await places.take({ who, signal: soon });
+    let events = 0;
+    try {
+      const shown = await initialSync.read(preview, who, limit, soon);
+      events = shown.state.length;
+      return shown;
+    } finally {
+      if (events <= FEW_EVENTS) free(events);
+      else void taken.then(() => free(events));
+    }
   }
 
   async #inTime<T>(
@@ -101,7 +147,7 @@ export class Previews {
   }
 
   /** Null where there is no use in trying. Rejects where the room cannot be opened, or the user tries too often. */
-  async #open(caller: Caller, roomId: string): Promise<{ preview: Preview; who: Peeker } | null> {
+  async #open(caller: Caller, roomId: string): Promise<Opened | null> {
     const { homeserver, residency, previewing, reads, openings } = this.#deps;
     const isOpen = previewing.isOpen(roomId);
     if (!isOpen && !(await this.#mayBeOpened(roomId))) return null;

@@ -14,6 +14,9 @@ const RETRY_AFTER_MS = 5000;
 /** Reading a hundred thousand state events takes two seconds of the one thread that serves everybody. */
 const EVENTS_PER_MINUTE = 300_000;
 
+/** Who reads, and until when they wait for it. */
+type Reading = Pick<RoomRead, 'signal'> & { readonly who: Pick<RoomRead['who'], 'userId'> };
+
 /** Reads of many state events: how many of them one user may have in a minute, and at once. */
 export class ReadPlaces {
   readonly #held = new Gate(HELD_AT_ONCE, HELD_WAITING, { running: 1, waiting: WAITING });
@@ -28,12 +31,12 @@ export class ReadPlaces {
    * what is to be called, with the number of events read, when it is free again. Rejects with 429 where too many
    * wait or too much was read, and with `GateLeftError` when the client goes away before its turn.
    */
-  take(read: RoomRead): Promise<(events: number) => void> {
+  take(read: Reading): Promise<(events: number) => void> {
     return this.#enter(this.#held, read);
   }
 
   /** The same events, of which only a few are held at a time: two lists of a user at once. Rejects as `take`. */
-  async *counted<T>(read: RoomRead, events: AsyncIterable<T>): AsyncGenerator<T> {
+  async *counted<T>(read: Reading, events: AsyncIterable<T>): AsyncGenerator<T> {
     const free = await this.#enter(this.#streamed, read);
     let count = 0;
     try {
@@ -46,7 +49,7 @@ export class ReadPlaces {
     }
   }
 
-  async #enter(gate: Gate, { who: { userId }, signal }: RoomRead): Promise<(events: number) => void> {
+  async #enter(gate: Gate, { who: { userId }, signal }: Reading): Promise<(events: number) => void> {
     const free = await enter(gate, userId, signal);
     const spent = await this.#spent.get(userId);
     if (spent !== null && spent.consumedPoints >= EVENTS_PER_MINUTE) {

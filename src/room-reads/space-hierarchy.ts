@@ -32,6 +32,8 @@ const MOST_BYTES = 1024 * 1024;
 /** So that the next answer need not ask again for what stood in the earlier ones. */
 const KEPT_MS = 60_000;
 const MOST_KEPT = 5_000;
+/** … characters in all, as JSON: an entry may have a megabyte, by the word of another server. */
+const MOST_KEPT_CHARS = 16 * 1024 * 1024;
 /** Servers that one link of a space may send the homeserver to. */
 const MOST_VIA = 5;
 const TOKEN = /^PEEK-H-([1-9][0-9]{0,3})$/;
@@ -58,7 +60,11 @@ interface Walk {
  */
 export class SpaceHierarchy {
   readonly #deps: SpaceHierarchyDeps;
-  readonly #kept = new LRUCache<string, { entry: JsonObject | null; until: number }>({ max: MOST_KEPT });
+  readonly #kept = new LRUCache<string, { entry: JsonObject | null; until: number }>({
+    max: MOST_KEPT,
+    maxSize: MOST_KEPT_CHARS,
+    sizeCalculation: ({ entry }) => JSON.stringify(entry).length,
+  });
   readonly #gate = new Gate(ASKED_AT_ONCE, Number.POSITIVE_INFINITY, { running: ASKED_FOR_ONE });
   readonly #walks = new RateLimiterMemory(WALKS);
 

@@ -14,6 +14,7 @@ import { InitialSync } from '../../src/previews/initial-sync.ts';
 import { Previews } from '../../src/previews/previews.ts';
 import { RoomEvents } from '../../src/previews/room-events.ts';
 import { ShownEvents } from '../../src/previews/shown-events.ts';
+import { ReadPlaces } from '../../src/room-reads/read-places.ts';
 import { StateAt } from '../../src/rooms/state-at.ts';
 import { WholeState } from '../../src/rooms/whole-state.ts';
 import { ALICE, type HouseOptions, PEER, PeekingHouse } from './peeking-house.ts';
@@ -88,6 +89,7 @@ export class PreviewHouse {
       ...house,
       initialSync,
       reads,
+      places: new ReadPlaces(),
       openings: new Allowance(rate.count, rate.perMs),
     });
     const roomEvents = new RoomEvents({ ...house, shownEvents });

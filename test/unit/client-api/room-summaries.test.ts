@@ -141,6 +141,16 @@ describe('a room of which nothing is known here', () => {
     expect(questions()).toBe(3);
   });
 
+  test.each([429, 401, 502])('%i to one user says nothing of the room to the next', async (status) => {
+    const { homeserver } = house;
+    const readAs = homeserver.readAs.bind(homeserver);
+    homeserver.answers.set(other('?via=there.test'), { name: 'Found' });
+    homeserver.readAs = async () => ({ status, body: Buffer.from('{}') });
+    expect((await get(other(''))).body).toEqual(REFUSAL);
+    homeserver.readAs = readAs;
+    expect((await get(other(''))).body).toEqual({ name: 'Found' });
+  });
+
   test('and of which all servers were named is not asked for again', async () => {
     expect((await get(other('?via=there.test'))).body).toEqual(REFUSAL);
     expect(house.homeserver.calls.some((call) => call.startsWith('readAs'))).toBe(false);

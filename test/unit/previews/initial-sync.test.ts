@@ -213,6 +213,33 @@ describe('the homeserver’s own answer goes out as it came', () => {
     await expectRefused(room);
   });
 
+  test('to whoever asks for a large room while one is read for them; others are not held up', async () => {
+    const { clock, store } = preview.house;
+    const room = preview.remote(new RoomBuilder());
+    await preview.house.peek(room.roomId);
+    const read = store.replicas.state.bind(store.replicas);
+    const disk = Promise.withResolvers<void>();
+    const reads: string[] = [];
+    store.replicas.state = async (roomId) => {
+      reads.push(roomId);
+      await disk.promise;
+      return read(roomId);
+    };
+    const ask = (token: string) => preview.initialSync(room, 'limit=20', token);
+    const alices = Array.from({ length: 5 }, () => ask('alice'));
+    while (reads.length === 0) await clock.advance(0);
+    const bobs = ask('bob');
+    while (reads.length === 1) await clock.advance(0);
+    for (let i = 0; i < 20; i++) await clock.advance(0);
+    expect(reads).toHaveLength(2);
+    await clock.advance(2_000);
+    for (const answer of [...alices, bobs]) expect((await answer).text).toBe(REFUSED);
+    disk.resolve();
+    store.replicas.state = read;
+    expect((await ask('alice')).status).toBe(200);
+    expect(reads).toHaveLength(2);
+  });
+
   test('two seconds later at most, when a server is slow; the room is there when it has answered', async () => {
     const { clock, remote } = preview.house;
     const room = preview.remote(new RoomBuilder());

@@ -154,6 +154,20 @@ test('a child that nobody tells of is not asked about again for a minute', async
   expect(asked()).toBe(2);
 });
 
+test('what is kept of children is bounded by its size, whatever their servers make of it', async () => {
+  const ids = Array.from({ length: 20 }, (_, i) => `!${i}:t`);
+  for (const id of ids) {
+    child(id);
+    known(id, { topic: 'x'.repeat(1_000_000) });
+  }
+  await house.peeked(space);
+  const asked = (id: string) =>
+    house.house.homeserver.calls.filter((call) => call.includes(`${encodeURIComponent(id)}?`)).length;
+  expect((await hierarchy()).ids).toHaveLength(21);
+  await hierarchy('?limit=5');
+  expect([asked('!0:t'), asked('!19:t')]).toEqual([2, 1]);
+});
+
 test('a space that cannot be summed up ⇒ the homeserver’s answer', async () => {
   await house.peeked(space);
   house.house.store.replicas.stateOf = () => Promise.reject(new Error('unforeseen'));
