@@ -16,8 +16,8 @@ import { sendFailure } from './errors.ts';
 import { sendJson } from './json-answer.ts';
 import { withHomeserverTokens } from './token-targets.ts';
 
-const INITIAL_SYNC_PATH = /^\/_matrix\/client\/(?:api\/v1|r0|v3)\/rooms\/([^/]+)\/initialSync$/;
-const EVENTS_PATH = /^\/_matrix\/client\/(?:api\/v1|r0|v3)\/events$/;
+const INITIAL_SYNC_PATH = /^\/_matrix\/client\/(?:api\/v1|r0|v3|unstable)\/rooms\/([^/]+)\/initialSync$/;
+const EVENTS_PATH = /^\/_matrix\/client\/(?:api\/v1|r0|v3|unstable)\/events$/;
 
 /** What a client gets that names no limit, and the most it gets: Synapse has 10 and no bound. */
 const DEFAULT_LIMIT = 10;

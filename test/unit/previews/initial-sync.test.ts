@@ -42,6 +42,16 @@ describe('the initial sync of a room that the homeserver is not in', () => {
     }
   });
 
+  test.each(['api/v1', 'r0', 'v3', 'unstable'])('and polls are answered under %s', async (prefix) => {
+    const room = preview.remote(new RoomBuilder());
+    const [path, id] = [`/_matrix/client/${prefix}`, encodeURIComponent(room.roomId)];
+    const shown = await preview.get(`${path}/rooms/${id}/initialSync`);
+    expect(shown).toMatchObject({ status: 200, body: { room_id: room.roomId } });
+    const from = encodeURIComponent(messagesOf(shown).end);
+    const polled = await preview.get(`${path}/events?room_id=${id}&timeout=0&from=${from}`);
+    expect(polled).toMatchObject({ status: 200, body: { chunk: [] } });
+  });
+
   test('shows nothing that was said before the room was world-readable', async () => {
     const room = new RoomBuilder();
     room.state('m.room.history_visibility', '', { history_visibility: 'shared' });
