@@ -35,7 +35,7 @@ export const ROUTES: readonly Route[] = [
   },
   { path: '^/_synapse/admin/v1/rooms/[^/]+/messages$', why: 'the same' },
   {
-    path: '^/_matrix/federation/v1/(send|peek|event|state|state_ids|event_auth|backfill|get_missing_events)/',
+    path: '^/_matrix/federation/v1/(send|peek|event|state|state_ids|event_auth|backfill|get_missing_events|timestamp_to_event)/',
     why: 'MSC2444: peeks, what they bring, and reads by peeking servers',
   },
 ];

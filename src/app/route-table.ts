@@ -60,7 +60,7 @@ const SEND = /^\/_matrix\/federation\/v1\/send\/[^/]+$/;
 const FEDERATION = '/_matrix/federation/';
 const PEEKS = '/_matrix/federation/v1/peek/';
 const PEEKED =
-  /^\/_matrix\/federation\/v1\/(?:peek|event|state|state_ids|event_auth|backfill|get_missing_events)\//;
+  /^\/_matrix\/federation\/v1\/(?:peek|event|state|state_ids|event_auth|backfill|get_missing_events|timestamp_to_event)\//;
 
 /** Who answers a request: matched on the raw target, exactly. What nobody has an opinion about passes through. */
 export function createRouteTable(deps: RouteTableDeps): (req: IncomingMessage, res: ServerResponse) => void {

@@ -23,7 +23,10 @@ import {
   toSigned,
 } from './signed-request.ts';
 
-const READ = /^\/_matrix\/federation\/v1\/(event|state|state_ids|event_auth|backfill|get_missing_events)\//;
+const READ =
+  /^\/_matrix\/federation\/v1\/(event|state|state_ids|event_auth|backfill|get_missing_events|timestamp_to_event)\//;
+/** Whose reason the server is told: it is to come again later, or there is nothing for it. */
+const TOLD: ReadonlySet<number> = new Set([404, 429, 503]);
 /** A question that names at most a few dozen events. Larger ones are for the homeserver alone. */
 const MOST_BODY_BYTES = 65_536;
 /** A server signs with one key or two. */
@@ -103,7 +106,7 @@ function askedFor(req: IncomingMessage): Asked {
   return { action, room: read.kind === 'event' ? null : read.roomId, event };
 }
 
-/** A server that is to come again later is told so. null, whatever the other reason, leaves the homeserver's refusal as it is. */
+/** null, whatever the other reason, leaves the homeserver's refusal as it is. */
 async function ownAnswer(
   req: IncomingMessage,
   body: Buffer,
@@ -114,7 +117,7 @@ async function ownAnswer(
     const origin = await deps.authenticate(request);
     return await deps.peerReads.serve(origin, request.method, request.rawUrl, request.content);
   } catch (error) {
-    if (error instanceof MatrixError && (error.status === 429 || error.status === 503)) return error;
+    if (error instanceof MatrixError && TOLD.has(error.status)) return error;
     const reason = error instanceof Error ? error.message : String(error);
     deps.logger.debug(
       { server: claimedOrigin(req), ...askedFor(req), reason },

@@ -47,7 +47,7 @@ export class PeerReads {
    * Answers a read of `origin`, which must be authenticated. `rawTarget` is the request's path and query,
    * `body` its parsed body. null where the homeserver's own refusal stands: another kind of request, no peek of
    * that server on that room, nothing there. Rejects with `MatrixError` 403 where the peek does not allow it,
-   * 429 where the server has read too much of late, 503 where all have, with `HomeserverDown` and with
+   * 404 where no event that a peeker may be told of is closest to a time, 429 where the server has read too much of late, 503 where all have, with `HomeserverDown` and with
    * `StoreDownError`.
    */
   async serve(
@@ -65,6 +65,7 @@ export class PeerReads {
     if (read.kind === 'event') return this.#event(origin, read, peeked);
     const rules = await this.#pass(origin, read.roomId);
     if (read.kind === 'backfill' || read.kind === 'get_missing_events') return this.#events(read, rules);
+    if (read.kind === 'timestamp_to_event') return this.#eventAt(read);
     return this.#stateAt(origin, read);
   }
 
@@ -97,6 +98,14 @@ export class PeerReads {
       .filter(({ eventId, pdu }) => roomIdOf(pdu, eventId) === read.roomId);
     const whole = await this.#disclosure.whichGoOutWhole(read.roomId, events);
     return ok({ ...answer, [list]: events.map(({ pdu }, i) => (whole[i] ? pdu : redact(pdu, rules))) });
+  }
+
+  /** Of all events of the room the homeserver names the closest; a peeker is told of it only if it was open. */
+  async #eventAt(read: ReadRequest & { kind: 'timestamp_to_event' }): Promise<RoomAnswer> {
+    const { event_id: eventId, origin_server_ts: sentAt } = (await this.#ask(read)) ?? {};
+    if (typeof eventId !== 'string' || typeof sentAt !== 'number') throw nothingThere();
+    if (!(await this.#disclosure.wasVisible(read.roomId, eventId))) throw nothingThere();
+    return ok({ event_id: eventId, origin_server_ts: sentAt });
   }
 
   /** State is given only at events that were world-readable; an auth chain also of what is in such a state. */
@@ -168,6 +177,11 @@ function identified(pdu: JsonObject, rules: RoomVersionRules): { eventId: string
     if (error instanceof JsonError) return [];
     throw error;
   }
+}
+
+function nothingThere(): MatrixError {
+  const message = 'The closest event on that side of the time is none that was world-readable';
+  return new MatrixError(404, 'M_NOT_FOUND', message);
 }
 
 function ok(body: JsonObject): RoomAnswer {

@@ -8,8 +8,17 @@ const PER_SECONDS = 60;
  * state, of each room that has forked.
  */
 const POINTS = 600;
-/** A read of history may cost the homeserver a question about each of a hundred events; a state is megabytes. */
+/**
+ * A read of history may cost the homeserver a question about each of a hundred events; a state is megabytes; the
+ * event closest to a time is looked for among all of a room.
+ */
 const POINTS_OF_HISTORY = 5;
+const HISTORY_KINDS: ReadonlySet<ReadRequest['kind']> = new Set([
+  'backfill',
+  'get_missing_events',
+  'state',
+  'timestamp_to_event',
+]);
 /** Of one server in one room. */
 const HISTORY = 60;
 
@@ -21,8 +30,7 @@ export class ReadLimits {
   /** To be asked before the homeserver is; `server` peeks the room, where the read names one. Rejects with 429. */
   async consume(server: string, read: ReadRequest): Promise<void> {
     try {
-      const isHistory =
-        read.kind === 'backfill' || read.kind === 'get_missing_events' || read.kind === 'state';
+      const isHistory = read.kind !== 'event' && HISTORY_KINDS.has(read.kind);
       if (isHistory) await this.#history.consume(JSON.stringify([server, read.roomId]));
       await this.#all.consume(server, isHistory ? POINTS_OF_HISTORY : 1);
     } catch (error) {

@@ -4,6 +4,8 @@ import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 const MOST_BACKFILL = 100;
 const MOST_MISSING = 20;
 const MOST_NAMED_EVENTS = 100;
+/** Milliseconds as homeservers take them. */
+const TIME = /^-?[0-9]{1,16}$/;
 
 /** A read that a server in the room may make, taken apart. */
 export type ReadRequest =
@@ -19,7 +21,14 @@ export type ReadRequest =
       readonly from: readonly string[];
       readonly limit: number;
     }
-  | { readonly kind: 'get_missing_events'; readonly roomId: string; readonly body: JsonObject };
+  | { readonly kind: 'get_missing_events'; readonly roomId: string; readonly body: JsonObject }
+  | {
+      readonly kind: 'timestamp_to_event';
+      readonly roomId: string;
+      /** Milliseconds since 1970. */
+      readonly ts: number;
+      readonly dir: 'b' | 'f';
+    };
 
 const PREFIX = '/_matrix/federation/v1/';
 
@@ -45,6 +54,11 @@ export function parseRead(method: string, rawTarget: string, body: Json | undefi
     const from = search.getAll('v').slice(0, MOST_NAMED_EVENTS);
     return { kind, roomId: first, from, limit: bounded(Number(search.get('limit') ?? 10), MOST_BACKFILL) };
   }
+  if (kind === 'timestamp_to_event') {
+    const [ts, dir] = [search.get('ts') ?? '', search.get('dir')];
+    if (!TIME.test(ts) || !Number.isSafeInteger(Number(ts)) || (dir !== 'b' && dir !== 'f')) return null;
+    return { kind, roomId: first, ts: Number(ts), dir };
+  }
   const eventId = search.get('event_id');
   if ((kind !== 'state' && kind !== 'state_ids') || eventId === null) return null;
   return { kind, roomId: first, eventId };
@@ -67,6 +81,8 @@ export function toTarget(read: ReadRequest): string {
     }
     case 'get_missing_events':
       return `${PREFIX}get_missing_events/${encode(read.roomId)}`;
+    case 'timestamp_to_event':
+      return `${PREFIX}timestamp_to_event/${encode(read.roomId)}?ts=${read.ts}&dir=${read.dir}`;
   }
 }
 

@@ -170,6 +170,7 @@ describe('recipes', () => {
     '/_matrix/federation/v1/peek/!a:example.org/b',
     '/_matrix/federation/v1/state_ids/!a:example.org',
     '/_matrix/federation/v1/get_missing_events/!a:example.org',
+    '/_matrix/federation/v1/timestamp_to_event/!a:example.org',
   ])('with workers, %s comes to the proxy', (path) => {
     expect(ROUTES.filter((route) => new RegExp(route.path).test(path))).toHaveLength(1);
   });

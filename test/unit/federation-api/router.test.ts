@@ -321,6 +321,18 @@ describe('reads', () => {
       .expect(429, refusal.body() as object);
   });
 
+  test('an event by its time: what the homeserver refuses we answer, also that there is none to be told of', async () => {
+    const path = '/_matrix/federation/v1/timestamp_to_event/!r:here.test?ts=5&dir=f';
+    await app().get(path).set(auth).expect(200, { ours: true });
+    const none = new MatrixError(404, 'M_NOT_FOUND', 'none');
+    deps = { ...deps, peerReads: { serve: () => Promise.reject(none) } };
+    await app()
+      .get(path)
+      .set(auth)
+      .expect(404, none.body() as object);
+    expect(asked.map(({ url }) => url)).toEqual([path, path]);
+  });
+
   test.each([
     ['event/%24abc', 429, { room: null, event: '$abc' }],
     ['state_ids/!r:here.test?event_id=%24abc', 503, { room: '!r:here.test', event: '$abc' }],
