@@ -26,6 +26,9 @@ export interface PeekingDeps {
   readonly logger: Logger;
 }
 
+/** Somebody may be opening the room through servers that say nothing: its turn is not waited for longer. */
+const RELEASE_GRACE_MS = 50;
+
 /** The stories of a client: it peeks into a room, and stops. Rejections are `MatrixError`s, as MSC2753 has them. */
 export class Peeking {
   readonly #deps: PeekingDeps;
@@ -90,14 +93,22 @@ export class Peeking {
     reason: NonNullable<DevicePeek['ended']>['reason'],
     position = Number.POSITIVE_INFINITY,
   ): Promise<void> {
-    const { store, clock, readers } = this.#deps;
+    const { store, clock } = this.#deps;
     const log = await store.logs.get(peek.roomId);
     await store.devicePeeks.end(peek, {
       at: clock.now(),
       reason,
       position: log === null ? 0 : Math.min(position, readableHead(log)),
     });
-    await readers.release(peek.roomId);
+    await this.#release(peek.roomId);
+  }
+
+  /** What is left of it goes on beside; the next sweep makes up for a failure. */
+  async #release(roomId: string): Promise<void> {
+    const { readers, clock } = this.#deps;
+    const done = new AbortController();
+    await Promise.race([readers.releaseQuietly(roomId), clock.sleep(RELEASE_GRACE_MS, done.signal)]);
+    done.abort();
   }
 
   /** A user of ours is in the room now: that user's peeks on it end, on all devices, and are not told in `leave`. */
