@@ -10,7 +10,7 @@ import type { Store } from '../../store/store.ts';
 import type { RoomRead } from '../room-read.ts';
 import type { Asking } from './asking.ts';
 import { findEvent } from './find-event.ts';
-import type { OpenPastDeps } from './open-past.ts';
+import { MADE_OPEN, type OpenPastDeps } from './open-past.ts';
 import type { PastRoom } from './past-room.ts';
 import { type Direction, invalid } from './read-query.ts';
 import { type HistoryItem, isBefore, type RoomHistory } from './room-history.ts';
@@ -125,6 +125,15 @@ export class HistorySession {
     const found = await findEvent(this.#deps.past, this.room, eventId, this.asking);
     const item = found === null ? null : await this.current(found);
     return item === null || this.ignored.hides(item.pdu) ? null : item;
+  }
+
+  /** The oldest event that is shown: of a room that was made open its first, else the one that opened it. */
+  async beginning(): Promise<HistoryItem | null> {
+    const { roomId, since } = this.room;
+    if (since === null) return null;
+    if (since.depth > MADE_OPEN) return this.find(since.eventId);
+    const [create] = await this.#deps.store.replicas.stateOf(roomId, [['m.room.create', '']]);
+    return create === undefined ? null : this.find(create.eventId);
   }
 
   /** All that matches from the newest event back to this one, newest first; as far as can be had. */

@@ -15,7 +15,7 @@ const MOST_ASKED = 3;
  * A room that was opened as it was made begins with a few events from before that: they are told as far as they are
  * the room's state to this day. Synapse sets the visibility with its fifth event.
  */
-const MADE_OPEN = 20;
+export const MADE_OPEN = 20;
 
 /** An event of the past, in its place. */
 export interface PastItem {

@@ -11,8 +11,9 @@ const MOST_SCANNED = 5_000;
 
 /**
  * `GET /rooms/{roomId}/timestamp_to_event`: the event closest to a time, at or after it (`f`), or at or before it (`b`).
- * From the history as far as it is read here; of what is older a server of the room says which it is, and what it
- * names is then looked at like any other event.
+ * From the log and what is known of the room's beginning; of what lies between a server of the room says which it is,
+ * and what it names is then looked at like any other event. Where none does, as far back as the history is read for
+ * one answer; 504 beyond that.
  */
 export function timestampToEvent(reads: HistoryReads): AnswerRead {
   return (read) =>
@@ -34,12 +35,17 @@ export function timestampToEvent(reads: HistoryReads): AnswerRead {
 }
 
 async function closest(session: HistorySession, ts: number, dir: Direction): Promise<HistoryItem | null> {
+  const beginning = await session.beginning();
+  const start = beginning === null ? Number.NEGATIVE_INFINITY : timeOf(beginning);
+  if (dir === 'f' && ts <= start) return beginning;
+  if (dir === 'b' && ts < start) return null;
   const inLog = await scanned(session, ts, dir, false);
   if (inLog.isSure) return inLog.best;
-  const named = await session.eventAt(ts, dir);
+  const named = await asFarAsHad(() => session.eventAt(ts, dir), null);
   if (named !== null && isCloser(timeOf(named), ts, dir, inLog.best)) return named;
   const inAll = await scanned(session, ts, dir, true);
-  if (inAll.best === null && !inAll.isSure) {
+  const isExact = inAll.best !== null && timeOf(inAll.best) === ts;
+  if (!inAll.isSure && !isExact) {
     throw new HistoryUnavailable(504, 'That time lies too far back to be looked for from here');
   }
   return inAll.best;

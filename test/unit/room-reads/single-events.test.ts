@@ -246,6 +246,7 @@ describe('/threads', () => {
 });
 
 describe('/timestamp_to_event', () => {
+  const AT_TIME = '/timestamp_to_event/';
   const timeOf = (event: BuiltEvent | undefined) => Number(event?.pdu.origin_server_ts);
   const found = async (room: RoomBuilder, query: string) =>
     (await get(room, `timestamp_to_event?${query}`)).event_id;
@@ -273,6 +274,48 @@ describe('/timestamp_to_event', () => {
     // A server that names another one from the wrong side of the time is not believed.
     const got = await house.get(room, `timestamp_to_event?dir=b&ts=${timeOf(event) - 1}`);
     expect(got).toMatchObject({ status: 504, body: { errcode: 'M_UNKNOWN' } });
+  });
+
+  test.each([
+    ['names none', () => house.house.remote.refuse('there.test', 'GET', AT_TIME, 404, 'M_NOT_FOUND')],
+    [
+      'names one that there is not',
+      () => house.house.remote.on('there.test', 'GET', AT_TIME, { event_id: '$x' }),
+    ],
+  ])('… a server %s ⇒ 504, and not the oldest that was seen', async (_, script) => {
+    const room = await openRoom((made) => made.messages(700));
+    script();
+    const ts = timeOf(room.events[20]);
+    const got = await house.get(room, `timestamp_to_event?dir=f&ts=${ts}`);
+    expect(got).toMatchObject({ status: 504, body: { errcode: 'M_UNKNOWN' } });
+    const asked = house.house.remote.calls.filter(({ path }) => path.includes(AT_TIME));
+    expect(asked.map(({ path, query }) => [path, query.toString()])).toEqual([
+      [`/_matrix/federation/v1${AT_TIME}${room.roomId}`, `ts=${ts}&dir=f`],
+    ]);
+  });
+
+  test('the beginning of a long history is known, and nothing asked: of a room that was made open its creation', async () => {
+    const room = await openRoom((made) => made.messages(700));
+    const before = house.house.remote.calls.length;
+    expect(await found(room, 'ts=0')).toBe(room.events[0]?.eventId);
+    expect(await house.get(room, 'timestamp_to_event?dir=b&ts=0')).toMatchObject(MISSING);
+    expect(house.house.remote.calls).toHaveLength(before);
+  });
+
+  test('… of one that was opened later, the event that opened it', async () => {
+    const room = await openRoom((made) => {
+      made.state('m.room.history_visibility', '', { history_visibility: 'shared' });
+      made.messages(40, 'hidden');
+      made.state('m.room.history_visibility', '', { history_visibility: 'world_readable' });
+      made.messages(700);
+    });
+    const at = room.events.findLastIndex(({ pdu }) => pdu.type === 'm.room.history_visibility');
+    const opening = room.events[at];
+    for (const ts of [0, timeOf(room.events[at - 3]), timeOf(opening)]) {
+      expect(await found(room, `dir=f&ts=${ts}`)).toBe(opening?.eventId);
+    }
+    const hidden = await house.get(room, `timestamp_to_event?dir=b&ts=${timeOf(room.events[at - 1])}`);
+    expect(hidden).toMatchObject(MISSING);
   });
 
   test('nothing on that side ⇒ 404; without ts, or with one that is none ⇒ 400', async () => {
