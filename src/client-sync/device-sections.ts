@@ -42,6 +42,8 @@ export interface DeviceSections {
   readonly stateName: StateName;
 }
 
+/** Clients that take the section for one of `rooms.join` look for it; nothing of the kind ever reaches a peeker. */
+const NONE: JsonObject = { events: [] };
 /** The newest events that a first section shows at least, when the filter names no limit. */
 const FIRST_TIMELINE = 20;
 /** More than this at once is a limited timeline, when the filter names no limit. */
@@ -119,7 +121,7 @@ export class DeviceSectionReader {
     const told = anew ? NOTHING_TOLD : this.#toldState.at(peek, at, move.filter);
     const rendered = await this.#render(log, stretch, peek, request, { whole, anew, told });
     this.#toldState.answered(peek, move, rendered.told, anew);
-    if (whole || !rendered.isEmpty) into.peek.set(peek.roomId, rendered.section);
+    if (whole || !rendered.isEmpty) into.peek.set(peek.roomId, { ...rendered.section, ephemeral: NONE });
   }
 
   /** A first section, or the same one again when its answer was lost. */

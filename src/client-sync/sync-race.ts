@@ -62,6 +62,11 @@ export type RaceOutcome =
 
 /** What our failures may cost a client whose homeserver has answered. */
 const STORE_GRACE_MS = 50;
+/**
+ * How long after its answer to the sync the homeserver may take to tell the user's filter and whom they ignore. It is
+ * asked for all three at once; a busy one may answer in any order.
+ */
+const WISHES_GRACE_MS = 500;
 /** How long news waits for a homeserver that may refuse the request: it does so at once, without a long-poll. */
 const REFUSAL_GRACE_MS = 100;
 /** Devices of which it is remembered with which filter the homeserver has answered. */
@@ -89,7 +94,7 @@ export class SyncRace {
     const timeUp = this.#timeUp(entrant, stops.signal);
     void this.#stayAwake(entrant.device, stops.signal);
     try {
-      const outcome = await this.#untilNews(entrant, over, timeUp);
+      const outcome = await this.#untilNews(entrant, over, timeUp, stops.signal);
       if (outcome.kind === 'answer' && outcome.answer.status === 200) {
         this.#vouched.set(nameOf(entrant.device), entrant.request.filter ?? '');
       }
@@ -112,13 +117,15 @@ export class SyncRace {
     entrant: Entrant,
     over: Promise<{ kind: 'gone' } | { kind: 'ending' }>,
     timeUp: Promise<'time is up'>,
+    stop: AbortSignal,
   ): Promise<RaceOutcome> {
     const { ledger, filters, clock, metrics } = this.#deps;
     const { caller, request, device, read, poll } = entrant;
-    const [filter, ignored] = await Promise.all([
+    const wishes = Promise.all([
       filters.of(caller, device.userId, request.filter),
       this.#deps.ignoredUsers.of({ userId: device.userId, caller }),
     ]);
+    const [filter, ignored] = await this.#soonAfter(poll, wishes, stop);
     await this.#unlessStoreHangs(ledger.book(device, read), poll);
     const stateName = this.#stateNames.expected(device.userId, request);
     const wanted: SectionRequest = {
@@ -184,6 +191,16 @@ export class SyncRace {
     if (vouched || joined) return null;
     const late = this.#deps.clock.sleep(REFUSAL_GRACE_MS).then(() => null);
     return Promise.race([poll.answer, over, late]);
+  }
+
+  /** Once the homeserver has given the answer, what else it was asked for is not waited for much longer. */
+  #soonAfter<T>({ answer }: UpstreamPoll, work: Promise<T>, stop: AbortSignal): Promise<T> {
+    const late = answer.then(async (): Promise<never> => {
+      await this.#deps.clock.sleep(WISHES_GRACE_MS, stop);
+      throw new Error('the homeserver does not tell the filter or the ignored users in time');
+    });
+    late.catch(() => undefined);
+    return Promise.race([work, late]);
   }
 
   /** Who waits does not fall asleep, however long it takes. What fails once is made up for by the next time. */

@@ -230,9 +230,9 @@ forEachStore((_store, { startPairOnStore }) => {
         answers.push(await follower.step(1_000));
       }
       expect(follower.ids).toEqual([message, last]);
-      for (const { rooms } of answers) {
-        const sections = Object.values(rooms.peek).map((section) => Object.keys(section).toSorted());
-        for (const section of sections) expect(section).toEqual(['state', 'timeline']);
+      for (const section of answers.flatMap(({ rooms }) => Object.values(rooms.peek))) {
+        expect(Object.keys(section).toSorted()).toEqual(['ephemeral', 'state', 'timeline']);
+        expect(section).toMatchObject({ ephemeral: { events: [] } });
       }
       // What is told to the user, and not of the room, comes beside it.
       expect(answers.map(({ answer }) => answer.text).join('')).toContain('"to_device"');

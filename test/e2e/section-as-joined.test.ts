@@ -284,7 +284,9 @@ describe('a peeked room is shown as the homeserver shows a joined one', () => {
       const ours = comparable(peeker.section, room);
       // Somebody types there, has read, and is online: nothing of it is for who peeks.
       const parts = Object.keys(peeker.section ?? {}).filter((part) => !STATE_NAMES.includes(part));
-      expect(parts).toEqual(peeker.section === undefined ? [] : ['timeline']);
+      expect(parts).toEqual(peeker.section === undefined ? [] : ['timeline', 'ephemeral']);
+      const { ephemeral = { events: [] } } = (peeker.section ?? {}) as { ephemeral?: unknown };
+      expect(ephemeral).toEqual({ events: [] });
       if (wish.hasNoTimeline) {
         const types = ours?.state?.map(({ type }) => type).toSorted();
         expect(types).toEqual(['m.room.member', 'm.room.name', 'm.room.topic']);

@@ -93,7 +93,11 @@ describe('a first section', () => {
     const section = (await device.sync(null, { stateName: 'org.matrix.msc4222.state_after' })).peek.get(
       room.roomId,
     ) as JsonObject;
-    expect(Object.keys(section).toSorted()).toEqual(['org.matrix.msc4222.state_after', 'timeline']);
+    expect(Object.keys(section).toSorted()).toEqual([
+      'ephemeral',
+      'org.matrix.msc4222.state_after',
+      'timeline',
+    ]);
     expect(brief(section)?.state).toContain('topic=first');
   });
 });
@@ -195,10 +199,11 @@ describe('a next section', () => {
     });
   });
 
-  test('typing, receipts, presence, to-device, account data never in peek section: timeline and state alone', async () => {
+  test('typing, receipts, presence, to-device, account data never in peek section: timeline and state, and an empty place for the ephemeral', async () => {
     const { room, device } = await residentRoom();
     const section = (await device.sync()).peek.get(room.roomId) as JsonObject;
-    expect(Object.keys(section).toSorted()).toEqual(['state', 'timeline']);
+    expect(Object.keys(section).toSorted()).toEqual(['ephemeral', 'state', 'timeline']);
+    expect(section.ephemeral).toEqual({ events: [] });
     expect(Object.keys(section.timeline as JsonObject).toSorted()).toEqual([
       'events',
       'limited',

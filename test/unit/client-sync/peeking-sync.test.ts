@@ -315,6 +315,26 @@ describe('never worse than absent', () => {
     expect(section(next, room.roomId)).toMatchObject({ timeline: ['new'], state: ['topic=new'] });
   });
 
+  test('a stored filter that the homeserver does not tell in time ⇒ its answer is not held up by that', async () => {
+    const { sync, house, room, since } = await followed();
+    house.homeserver.filter = () => new Promise(() => {});
+    room.message('new');
+    await house.settle();
+    sync.script = ({ answer }) => answer({ next_batch: LATER });
+    let answered = false;
+    const waiting = sync.sync({ since, filter: '7' }).finally(() => {
+      answered = true;
+    });
+    for (let waited = 0; !answered && waited < 2_000; waited += 50) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      await house.clock.advance(50);
+    }
+    const alone = await waiting;
+    expect(alone.body.rooms).toBeUndefined();
+    const next = await sync.sync({ since: alone.body.next_batch });
+    expect(section(next, room.roomId)).toMatchObject({ timeline: ['new'] });
+  });
+
   test('the store fails while a join is booked ⇒ the homeserver’s answer, our part of the token kept', async () => {
     const { sync, house, room, since } = await followed();
     house.store.devicePeeks.ofRoom = () => Promise.reject(new StoreDownError('down'));
@@ -426,7 +446,9 @@ describe('rooms that the homeserver has itself', () => {
     const AFTER = 'org.matrix.msc4222.state_after';
     const asked = { [AFTER.replace('state_after', 'use_state_after')]: 'true' };
     const names = (answer: { body: { rooms?: { peek?: Record<string, object> } } }, roomId: string) =>
-      Object.keys(answer.body.rooms?.peek?.[roomId] ?? {}).filter((name) => name !== 'timeline');
+      Object.keys(answer.body.rooms?.peek?.[roomId] ?? {}).filter(
+        (name) => !['timeline', 'ephemeral'].includes(name),
+      );
     const other = (name: string) => ({ join: { '!o:b': { timeline: {}, [name]: { events: [] } } } });
 
     test.each([
