@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ClientEvent, enc, type Json, type MatrixClient } from '../support/client.ts';
 import { newUser } from './accounts.ts';
+import { authorizationOf, sendBytes } from './federation-requests.ts';
 import { idsOf, sectionOf, timelineOf } from './rooms.ts';
 import { onStore, type StoredPair } from './stores.ts';
 import { until } from './until.ts';
@@ -181,6 +183,63 @@ onStore('SQLite', ({ startPairOnStore }) => {
       for (const path of [`event/${missing}`, `context/${missing}`]) {
         expect(await old(bob, path)).toMatchObject({ status: 404, body: { errcode: 'M_NOT_FOUND' } });
       }
+    });
+  });
+
+  describe('The event of a time of long ago', () => {
+    const asked = (room: string, ts: unknown, dir: string) =>
+      `/_matrix/federation/v1/timestamp_to_event/${enc(room)}?ts=${ts}&dir=${dir}`;
+
+    it('is asked of the peeked server, which answers where its homeserver does not', async () => {
+      const ts = whole.find(({ event_id }) => event_id === named.edited)?.origin_server_ts;
+      const [theirs, ours] = await Promise.all(
+        [carol, bob].map((who) => read(who, `timestamp_to_event?dir=b&ts=${ts}`)),
+      );
+      expect(ours).toMatchObject({ status: 200, body: { event_id: theirs?.body.event_id } });
+      // Who asked A's homeserver, and what it answered: the peeking server in vain, then its own proxy.
+      await until('the homeserver has written it down', async () => {
+        const lines = (await readFile(pair.a.synapse.log, 'utf8')).split('\n');
+        const told = lines
+          .filter((line) => line.includes(`"GET ${asked(roomId, ts, 'b')} `))
+          .map((line) => [/\{([^}]*)\} Processed/.exec(line)?.[1], / (\d{3}) "GET/.exec(line)?.[1]]);
+        const { a, b } = pair;
+        return (
+          JSON.stringify(told) ===
+          JSON.stringify([
+            [b.serverName, '403'],
+            [a.serverName, '200'],
+          ])
+        );
+      });
+    });
+
+    it('that was not world-readable when it was sent ⇒ 404 to servers, and clients are told the next one that was', async () => {
+      const room = await alice.createRoom({ preset: 'public_chat' });
+      const hidden = await alice.sendText(room, 'among ourselves');
+      const { body } = await alice.request('GET', `/v3/rooms/${enc(room)}/event/${enc(hidden)}`);
+      const visibility = { history_visibility: 'world_readable' };
+      const opening = await alice.sendState(room, 'm.room.history_visibility', visibility);
+      expect(await bob.peek(room, [pair.a.serverName])).toMatchObject({ status: 200 });
+      const ask = async (dir: string) => {
+        const uri = asked(room, body.origin_server_ts, dir);
+        const authorization = await authorizationOf({
+          method: 'GET',
+          uri,
+          from: pair.b,
+          to: pair.a.serverName,
+        });
+        const { status, text } = await sendBytes(pair.a.url, 'GET', uri, { authorization }, null);
+        return { status, body: JSON.parse(text) as Json };
+      };
+      for (const dir of ['b', 'f']) {
+        expect(await ask(dir)).toMatchObject({ status: 404, body: { errcode: 'M_NOT_FOUND' } });
+      }
+      const path = `/v1/rooms/${enc(room)}/timestamp_to_event?ts=${body.origin_server_ts}`;
+      expect(await bob.request('GET', `${path}&dir=f`)).toMatchObject({ body: { event_id: opening } });
+      // The room was opened as it was made: of what came before, its present state is shown.
+      const before = await bob.request('GET', `${path}&dir=b`);
+      expect(before).toMatchObject({ status: 200, body: { event_id: expect.not.stringContaining(hidden) } });
+      await bob.unpeek(room);
     });
   });
 
