@@ -34,6 +34,8 @@ export class HomeserverWatch {
   #hurry = new AbortController();
   #reportedAt = Number.NEGATIVE_INFINITY;
   #warned = false;
+  /** It does not answer while peeking is on, and the log has said so. */
+  #away = false;
 
   constructor(deps: {
     probe: () => Promise<HomeserverReport>;
@@ -101,7 +103,21 @@ export class HomeserverWatch {
     this.report = report;
     this.#reportedAt = this.#clock.now();
     if (report.reachable) this.heard = true;
+    this.#tellWhetherAway(report);
     return report;
+  }
+
+  /** An outage that peeking outlasts has two lines in the log: its beginning and its end. */
+  #tellWhetherAway({ problem }: HomeserverReport): void {
+    const away = problem?.kind === 'down' && this.#switch.on;
+    if (away && !this.#away) {
+      this.#logger.error(
+        { reason: problem.reason, advice: problem.advice },
+        'the homeserver is away; all that needs it is answered 502 until it is back',
+      );
+    }
+    if (this.#away && problem?.kind !== 'down') this.#logger.info('the homeserver is back');
+    this.#away = away;
   }
 
   async #lookOnce(turnedOn: () => Promise<void>): Promise<boolean> {

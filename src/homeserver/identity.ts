@@ -102,13 +102,19 @@ export class Identities {
   }
 }
 
-/** A request as the caller, with the client's address and agent, which the homeserver notes down for the device. */
+/**
+ * A request as the caller, with the client's address and agent, which the homeserver notes down for the device.
+ * Synapse warns in its log of an address that comes without a protocol, and takes it for https.
+ */
 export function callerRequest(caller: Caller, path: string) {
   const query = identifyingQuery(caller.query);
   const headers: Record<string, string> = {};
   if (caller.authorization !== null) headers.authorization = caller.authorization;
   if (caller.userAgent !== null) headers['user-agent'] = caller.userAgent;
-  if (caller.forwardedFor !== null) headers['x-forwarded-for'] = caller.forwardedFor;
+  if (caller.forwardedFor !== null) {
+    headers['x-forwarded-for'] = caller.forwardedFor;
+    headers['x-forwarded-proto'] = 'https';
+  }
   const separator = path.includes('?') ? '&' : '?';
   return { method: 'GET' as const, path: query === '' ? path : `${path}${separator}${query}`, headers };
 }

@@ -17,10 +17,11 @@ function watching(first: HomeserverProblem['kind'] | null) {
   const clock = new ManualClock();
   const peekingSwitch = new PeekingSwitch();
   const state = { problem: first, turnedOn: 0, looks: 0, startFails: false, probeFails: false };
+  const said: string[] = [];
   const watch = new HomeserverWatch({
     clock,
     peekingSwitch,
-    logger: pino({ level: 'silent' }),
+    logger: pino({ level: 'info' }, { write: (line: string) => said.push(JSON.parse(line).msg) }),
     probe: async () => {
       state.looks++;
       if (state.probeFails) throw new Error('a fault in the probe');
@@ -35,7 +36,7 @@ function watching(first: HomeserverProblem['kind'] | null) {
     watch.stop();
     await running;
   });
-  return { clock, peekingSwitch, watch, state };
+  return { clock, peekingSwitch, watch, state, said };
 }
 
 test('peeking comes on with the homeserver’s first good answer, and is looked after once a minute', async () => {
@@ -64,6 +65,26 @@ test('one that goes away for a moment changes nothing', async () => {
   state.problem = 'down';
   await clock.advance(5 * MINUTE);
   expect(peekingSwitch.on).toBe(true);
+});
+
+test('an outage while peeking is on is in the log, once when it begins and once when it is over', async () => {
+  const { clock, watch, state, said } = watching(null);
+  await clock.advance(0);
+  state.problem = 'down';
+  await clock.advance(5 * MINUTE);
+  await watch.fresh();
+  expect(said).toEqual(['peeking is on', expect.stringContaining('the homeserver is away')]);
+  state.problem = null;
+  await clock.advance(MINUTE);
+  expect(said.slice(2)).toEqual(['the homeserver is back']);
+});
+
+test('a homeserver that is down from the start is told of as peeking that is off, then on', async () => {
+  const { clock, state, said } = watching('down');
+  await clock.advance(MINUTE);
+  state.problem = null;
+  await clock.advance(MINUTE);
+  expect(said).toEqual(['peeking is off', 'peeking is on']);
 });
 
 test.each(['wrong-name', 'wrong-key', 'whitelist'] as const)(

@@ -54,6 +54,16 @@ describe('whoami', () => {
     expect(requests.map(({ path }) => path)).toEqual(['/_matrix/client/v3/account/whoami']);
   });
 
+  it('the address of the client goes with a protocol: without one the homeserver warns of each request', async () => {
+    const { homeserver, requests } = answering(() => ALICE);
+    await homeserver.whoami({ ...caller('t'), forwardedFor: '192.0.2.7' });
+    await homeserver.whoami(caller('u'));
+    expect(requests.map(({ headers }) => headers)).toEqual([
+      { authorization: 'Bearer t', 'x-forwarded-for': '192.0.2.7', 'x-forwarded-proto': 'https' },
+      { authorization: 'Bearer u' },
+    ]);
+  });
+
   it('a refusal comes back as it was, and is not remembered', async () => {
     let answer: Scripted = [401, { errcode: 'M_UNKNOWN_TOKEN', soft_logout: true }];
     const { homeserver } = answering(() => answer);
