@@ -32,12 +32,14 @@ export interface Selection {
 }
 
 /** How many entries are read at once: other requests have their turn between two pages. */
-const PAGE = 500;
+const PAGE = 100;
 /**
  * How many entries before the timeline are looked through for state. A cursor further back, as a token from long
  * ago or a forged one has it, finds a gap: reading the whole state once costs less than reading a long log.
  */
 const MOST_BEHIND = 1000;
+/** … and how many characters: a device may peek into fifty rooms whose server writes events of 64 KiB. */
+const MOST_BEHIND_CHARS = 4 * 1024 * 1024;
 
 /** The newest position of the log that a device may be shown. */
 export function readableHead(log: RoomLog): number {
@@ -54,27 +56,36 @@ export async function readOn(
 ): Promise<Stretch> {
   const from = Math.min(after, upTo);
   const entries = afterLastGap(
-    await readBack(store, log.roomId, { from, upTo, most: selection.limit + MOST_BEHIND }),
+    await readBack(store, log.roomId, {
+      from,
+      upTo,
+      least: selection.limit,
+      most: selection.limit + MOST_BEHIND,
+    }),
     upTo,
   );
   const reached = (entries[0]?.position ?? upTo + 1) - 1;
   return cut(entries, { gap: from < reached, start: from, end: upTo }, selection);
 }
 
-/** The newest entries of a stretch, at most so many, oldest first. */
+/** The newest entries of a stretch, at most so many, oldest first; of large ones no more than `least` and a page. */
 async function readBack(
   store: Store,
   roomId: string,
-  stretch: { readonly from: number; readonly upTo: number; readonly most: number },
+  stretch: { readonly from: number; readonly upTo: number; readonly least: number; readonly most: number },
 ): Promise<LogEntry[]> {
   const pages: LogEntry[][] = [];
   let left = Math.min(stretch.upTo - stretch.from, stretch.most);
-  for (let at = stretch.upTo; left > 0; ) {
+  let wanted = stretch.least;
+  let chars = 0;
+  for (let at = stretch.upTo; left > 0 && (wanted > 0 || chars <= MOST_BEHIND_CHARS); ) {
     if (pages.length > 0) await setImmediate();
     const held = await store.logs.readLast(roomId, at, Math.min(PAGE, left));
     const page = held.filter(({ position }) => position > stretch.from);
     pages.push(page);
     left -= page.length;
+    wanted -= page.length;
+    chars += page.reduce((sum, { json }) => sum + json.length, 0);
     const oldest = page[0];
     if (oldest === undefined || page.length < held.length) break;
     at = oldest.position - 1;
@@ -95,7 +106,7 @@ export async function readNewest(
   const { limit } = selection;
   for (let most = Math.max(limit * 2, limit + 20); ; most *= 4) {
     const count = Math.min(most, limit + MOST_BEHIND);
-    const newest = await readBack(store, log.roomId, { from: 0, upTo, most: count });
+    const newest = await readBack(store, log.roomId, { from: 0, upTo, least: limit, most: count });
     const entries = afterLastGap(newest, upTo);
     const first = entries[0];
     const start = first === undefined ? upTo : first.position - 1;

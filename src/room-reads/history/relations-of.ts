@@ -67,7 +67,10 @@ async function gathered(
   asked: Asked,
   { dir, limit, recurse }: { dir: 'b' | 'f'; limit: number; recurse: boolean },
 ): Promise<{ items: HistoryItem[]; end: HistoryPlace | null }> {
-  const related = await session.backTo(asked.target, MOST_GATHERED, ({ pdu }) => relationOf(pdu) !== null);
+  const related = await session.backTo(asked.target, MOST_GATHERED, ({ pdu }) => {
+    const relation = relationOf(pdu);
+    return relation !== null && (recurse || relation.target === asked.target);
+  });
   const wanted = new Set([asked.target]);
   const reached = new Set<string>();
   for (let depth = 0; depth < (recurse ? MOST_DEPTH : 1); depth++) {

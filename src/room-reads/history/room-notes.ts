@@ -17,6 +17,9 @@ const MOST_ROOMS = 100;
 const MOST_NOTED = 5_000;
 /** … and read for one event that is shown: a long thread. */
 const MOST_CHILDREN = 500;
+/** … and their text, characters in all: so many of 64 KiB would be 32 MB for each event of a page. */
+const MOST_CHILDREN_CHARS = 4 * 1024 * 1024;
+const READ_AT_ONCE = 20;
 const PAGE = 500;
 /** What every event that speaks of another has in its text. */
 const SIGNS = ['m.relates_to', '"m.room.redaction"'] as const;
@@ -95,13 +98,23 @@ export class RoomNotes {
     { roomId }: PastRoom,
     children: readonly (readonly [string, number])[],
   ): Promise<{ event: HeldEvent; at: number }[]> {
-    const read = children.map(async ([eventId, at]) => {
+    const one = async ([eventId, at]: readonly [string, number]) => {
       const past = at < 0 ? this.#past.get(roomId, eventId)?.event?.pdu : undefined;
-      const stored = past === undefined ? await this.#store.replicas.event(roomId, eventId) : null;
-      const pdu = past ?? (stored === null ? null : pduOf(stored));
-      return pdu === null ? [] : [{ event: { eventId, pdu }, at }];
-    });
-    return (await Promise.all(read)).flat();
+      if (past !== undefined) return { chars: 0, held: { event: { eventId, pdu: past }, at } };
+      const stored = await this.#store.replicas.event(roomId, eventId);
+      if (stored === null) return null;
+      return { chars: stored.json.length, held: { event: { eventId, pdu: pduOf(stored) }, at } };
+    };
+    const held: { event: HeldEvent; at: number }[] = [];
+    const newestFirst = children.toReversed();
+    for (let i = 0, chars = 0; i < newestFirst.length && chars < MOST_CHILDREN_CHARS; i += READ_AT_ONCE) {
+      for (const read of await Promise.all(newestFirst.slice(i, i + READ_AT_ONCE).map(one))) {
+        if (read === null) continue;
+        chars += read.chars;
+        held.push(read.held);
+      }
+    }
+    return held;
   }
 
   #notedOf({ roomId, log }: PastRoom): Noted {

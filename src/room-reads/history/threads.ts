@@ -32,12 +32,12 @@ export function threads(reads: HistoryReads): AnswerRead {
       const from = await session.place('from');
       const isEnough = (found: ReadonlyMap<string, HistoryItem>) =>
         include === 'all' && [...found.values()].filter((reply) => isWithin(reply, from)).length > limit;
-      const { replies, newest, end } = await gathered(session, from, isEnough);
+      const { own, newest, end } = await gathered(session, from, isEnough);
       const roots: HistoryItem[] = [];
       let last: HistoryItem | null = null;
       for (const [rootId, reply] of newest) {
         if (!isWithin(reply, from)) continue;
-        if (include === 'participated' && !isOf(session, rootId, replies)) {
+        if (include === 'participated' && !own.has(rootId)) {
           const root = await rootOf(session, rootId);
           if (root?.pdu.sender !== session.read.who.userId) continue;
         }
@@ -54,13 +54,17 @@ export function threads(reads: HistoryReads): AnswerRead {
     });
 }
 
-/** Thread replies, newest first, and the newest one of each thread; `end`: where there may be more. */
+/**
+ * The newest reply of each thread, newest first, by its place alone: there may be thousands. `own`: threads in which
+ * the user replied; `end`: where there may be more.
+ */
 async function gathered(
   session: HistorySession,
   from: HistoryPlace | null,
   isEnough: (newest: ReadonlyMap<string, HistoryItem>) => boolean,
 ) {
-  const replies: HistoryItem[] = [];
+  const { userId } = session.read.who;
+  const own = new Set<string>();
   const newest = new Map<string, HistoryItem>();
   let end: HistoryPlace | null = session.newest;
   for (let pages = 0; end !== null && pages < MOST_PAGES && !isEnough(newest); ) {
@@ -68,15 +72,15 @@ async function gathered(
     const page: Page | null = await asFarAsHad(() => session.page({ ...REPLIES, from: start }), null);
     if (page === null) break;
     for (const reply of page.items) {
-      replies.push(reply);
       const root = relationOf(reply.pdu)?.target ?? '';
-      if (!newest.has(root)) newest.set(root, reply);
+      if (reply.pdu.sender === userId) own.add(root);
+      if (!newest.has(root)) newest.set(root, { ...reply, pdu: { depth: reply.pdu.depth ?? 0 } });
     }
     end = page.end;
     const last = page.items.at(-1);
     if (last === undefined || isWithin(last, from)) pages++;
   }
-  return { replies, newest, end };
+  return { own, newest, end };
 }
 
 function isWithin(reply: HistoryItem, from: HistoryPlace | null): boolean {
@@ -85,10 +89,6 @@ function isWithin(reply: HistoryItem, from: HistoryPlace | null): boolean {
 
 function answer(chunk: Awaited<ReturnType<HistorySession['show']>>, end: HistoryItem['before'] | null) {
   return { chunk, ...(end === null ? {} : { next_batch: remoteHistoryToken(end) }) };
-}
-
-function isOf({ read }: HistorySession, rootId: string, replies: readonly HistoryItem[]): boolean {
-  return replies.some(({ pdu }) => pdu.sender === read.who.userId && relationOf(pdu)?.target === rootId);
 }
 
 /** A root that is hidden, ignored or not to be had is left out. */

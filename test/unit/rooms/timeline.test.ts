@@ -10,6 +10,7 @@ interface Sketch {
   /** `m.room.topic` with an empty key, say; null for messages. */
   readonly state?: string;
   readonly hidden?: boolean;
+  readonly body?: string;
 }
 
 /** A log that begins at position 100, of events named `$0`, `$1` … */
@@ -25,7 +26,11 @@ async function logOf(sketches: readonly Sketch[], close = false) {
   await store.logs.open(about);
   const entries = sketches.map((sketch, i) => {
     const state = sketch.state === undefined ? {} : { state_key: '' };
-    const pdu = { type: sketch.state ?? 'm.room.message', content: {}, ...state };
+    const pdu = {
+      type: sketch.state ?? 'm.room.message',
+      content: sketch.body === undefined ? {} : { body: sketch.body },
+      ...state,
+    };
     const flags = { shown: sketch.hidden !== true, applied: true };
     return newEntry({ eventId: `$${i}`, pdu, replaces: null }, 0, flags);
   });
@@ -50,6 +55,25 @@ function ids(stretch: Stretch) {
 }
 
 const plain = (count: number): Sketch[] => Array.from({ length: count }, () => ({}));
+
+test('of large events only so many are read as are shown, and a few megabytes; what lies before them is a gap', async () => {
+  const body = 'x'.repeat(60_000);
+  const { store, log } = await logOf(Array.from({ length: 700 }, () => ({ body })));
+  const readLast = store.logs.readLast.bind(store.logs);
+  let read = 0;
+  store.logs.readLast = async (...args) => {
+    const entries = await readLast(...args);
+    read += entries.length;
+    return entries;
+  };
+  const stretch = await readOn(store, await log(), 99, 799, { limit: 50 });
+  expect(ids(stretch)).toMatchObject({ limited: true, gap: true, start: 749, end: 799 });
+  expect(stretch.timeline).toHaveLength(50);
+  expect(read).toBe(100);
+  expect((await readOn(store, await log(), 99, 799, { limit: 300 })).timeline).toHaveLength(300);
+  expect((await readNewest(store, await log(), 799, { limit: 20, select: () => [] })).timeline).toEqual([]);
+  expect(read).toBeLessThan(1_000);
+});
 
 describe('what follows a cursor', () => {
   test('is every event after it, oldest first, and nothing for a cursor at the head', async () => {
