@@ -16,8 +16,12 @@ export interface HistoryTokensDeps {
   readonly logger: Logger;
 }
 
-const PARAMETERS = ['from', 'to'] as const;
-const READS: ReadonlySet<string> = new Set(['messages', 'relations']);
+/** The parameters of each read that take such a token. */
+const PARAMETERS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['messages', ['from', 'to']],
+  ['relations', ['from', 'to']],
+  ['members', ['at']],
+]);
 
 /**
  * Tokens of ours that a client has from the time in which it peeked a room that the homeserver has joined since: the
@@ -35,9 +39,10 @@ export class HistoryTokens {
     const url = req.url ?? '';
     if (req.method !== 'GET' || !url.includes('PEEK-')) return false;
     const path = roomPathOf(url);
-    if (path === null || !READS.has(path.parts[0] ?? '')) return false;
+    const parameters = PARAMETERS.get(path?.parts[0] ?? '');
+    if (path === null || parameters === undefined) return false;
     const given = new URLSearchParams(rawQuery(url));
-    const ours = PARAMETERS.filter((name) => isRemoteHistoryToken(given.get(name) ?? ''));
+    const ours = parameters.filter((name) => isRemoteHistoryToken(given.get(name) ?? ''));
     if (ours.length === 0) return false;
     void this.#replaced(req, path.roomId, given, ours).then((target) => {
       req.url = target;

@@ -41,6 +41,7 @@ async function passedOn(
   return String(req.url);
 }
 
+const members = (query: string) => `/_matrix/client/v3/rooms/${ROOM}/members?${query}`;
 const messages = (from: string, more = '') =>
   `/_matrix/client/v3/rooms/${ROOM}/messages?dir=b&from=${from}${more}`;
 
@@ -59,6 +60,14 @@ describe('a token of ours for a room that the homeserver is in', () => {
     expect(await passedOn(target(from, to))).toBe(target('after-event', 'before-other'));
   });
 
+  test.each<[string, HistoryPlace, string]>([
+    ['in the log', IN_LOG, 'after-event'],
+    ['before the log', IN_PAST, 'before-other'],
+  ])('in `at` of the members, %s', async (_, place, token) => {
+    const target = (at: string) => members(`membership=join&at=${at}`);
+    expect(await passedOn(target(remoteHistoryToken(place)))).toBe(target(token));
+  });
+
   test.each<[string, string, (() => string | null | Error)?]>([
     ['garbled', 'PEEK-garbled'],
     ['that names no event', remoteHistoryToken({ kind: 'log', position: 3, beside: null })],
@@ -72,6 +81,8 @@ describe('a token of ours for a room that the homeserver is in', () => {
 test.each([
   ['a token of the homeserver', messages('s1_2_3'), 'GET'],
   ['another endpoint', `/_matrix/client/v3/rooms/${ROOM}/state?from=${remoteHistoryToken(IN_LOG)}`, 'GET'],
+  ['`at` of messages', messages('s1', `&at=${remoteHistoryToken(IN_LOG)}`), 'GET'],
+  ['`from` of the members', members(`from=${remoteHistoryToken(IN_LOG)}`), 'GET'],
   ['another method', messages(remoteHistoryToken(IN_LOG)), 'POST'],
   ['our mark elsewhere', `${messages('s1')}&filter=PEEK-`, 'GET'],
 ])('%s is left alone at once', async (_, target, method) => {
