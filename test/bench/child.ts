@@ -15,8 +15,13 @@ export class Child {
     this.port = port;
   }
 
-  static async start(script: URL, args: readonly string[] = []): Promise<Child> {
-    const process = fork(script, [...args], { execArgv: ['--expose-gc'], stdio: 'inherit' });
+  /** `flags` are further ones of Node's. */
+  static async start(
+    script: URL,
+    args: readonly string[] = [],
+    flags: readonly string[] = [],
+  ): Promise<Child> {
+    const process = fork(script, [...args], { execArgv: ['--expose-gc', ...flags], stdio: 'inherit' });
     const { port } = (await nextMessage(process)) as { port: number };
     return new Child(process, port);
   }
