@@ -155,7 +155,11 @@ function forPeeks(handler: express.RequestHandler): express.RequestHandler {
 
 /** Whose token it was is the homeserver's to know: everybody is asked for once more. */
 function forgetAfter(res: ServerResponse, homeserver: Pick<Homeserver, 'forget'>): void {
-  res.once('close', () => homeserver.forget(null));
+  res.once('close', () => {
+    // Anybody may ask, without a token too: what was refused has ended nothing.
+    const isRefused = res.writableFinished && res.statusCode >= 400 && res.statusCode < 500;
+    if (!isRefused) homeserver.forget(null);
+  });
 }
 
 /** Who has changed the list of whom they ignore is shown by the new one from here on. */

@@ -1,6 +1,7 @@
 import { type SyncFilter, wantsRoom } from '../client-view/filter.ts';
 import type { IgnoredSenders } from '../client-view/ignored-users.ts';
 import type { JsonObject } from '../matrix/json.ts';
+import { Gate } from '../platform/gate.ts';
 import type { Logger } from '../platform/log.ts';
 import { readableHead, readNewest, readOn, type Stretch } from '../rooms/timeline.ts';
 import { type DevicePeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
@@ -49,12 +50,18 @@ const FIRST_TIMELINE = 20;
 /** More than this at once is a limited timeline, when the filter names no limit. */
 const NEXT_TIMELINE = 50;
 
+/** Whole states that are made for one user at once, some tens of megabytes each; the others wait for them. */
+const WHOLE_OF_ONE_USER = 2;
+
 /** Reads what a device's peeks have for it: a function of the token, the logs and the peeks. */
 export class DeviceSectionReader {
   readonly #store: Store;
   readonly #rooms: RoomSections;
   readonly #logger: Logger;
   readonly #toldState = new ToldState();
+  readonly #whole = new Gate(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, {
+    running: WHOLE_OF_ONE_USER,
+  });
 
   constructor(store: Store, rooms: RoomSections, logger: Logger) {
     this.#store = store;
@@ -119,7 +126,8 @@ export class DeviceSectionReader {
       return this.#toldState.answered(peek, move, NOTHING_TOLD, false);
     }
     const told = anew ? NOTHING_TOLD : this.#toldState.at(peek, at, move.filter);
-    const rendered = await this.#render(log, stretch, peek, request, { whole, anew, told });
+    const render = () => this.#render(log, stretch, peek, request, { whole, anew, told });
+    const rendered = await (whole ? this.#whole.run(render, undefined, peek.userId) : render());
     this.#toldState.answered(peek, move, rendered.told, anew);
     if (whole || !rendered.isEmpty) into.peek.set(peek.roomId, { ...rendered.section, ephemeral: NONE });
   }

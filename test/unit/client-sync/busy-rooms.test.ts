@@ -63,3 +63,24 @@ describe('a sync does not wait for what is under way in a room', () => {
     await house.clock.advance(0);
   });
 });
+
+test('of one user two whole states are made at once, however many requests want one', async () => {
+  const sync = await SyncHouse.open();
+  const { house } = sync;
+  const room = house.remoteRoom(new RoomBuilder());
+  await house.peek(room.roomId);
+  sync.script = ({ answer }) => answer({ next_batch: TOKEN });
+  const { replicas } = house.store;
+  const state = replicas.state.bind(replicas);
+  let reading = 0;
+  let most = 0;
+  replicas.state = async (roomId) => {
+    most = Math.max(most, ++reading);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    reading--;
+    return state(roomId);
+  };
+  const answers = await Promise.all(Array.from({ length: 20 }, () => sync.sync({ full_state: 'true' })));
+  for (const { body } of answers) expect(body.rooms?.peek).toHaveProperty([room.roomId]);
+  expect(most).toBe(2);
+});
