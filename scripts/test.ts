@@ -39,11 +39,11 @@ const SLICES: Readonly<Record<string, readonly Step[]>> = {
     { name: 'lint', minutes: 1, command: [bin('biome'), 'check', '--error-on-warnings', '.'] },
     { name: 'floors', minutes: 1, command: [join('scripts', 'floors.ts')] },
   ],
-  unit: [slice('unit', 4)],
+  unit: [slice('unit', 3)],
   integration: [{ ...slice('integration', 7), prepare: testCertificates }],
-  property: [slice('property', 4)],
-  simulation: [slice('simulation', 5)],
-  e2e: [{ ...slice('e2e', 12), prepare: prepareBrowserTests }],
+  property: [slice('property', 3)],
+  simulation: [slice('simulation', 4)],
+  e2e: [{ ...slice('e2e', 16), prepare: prepareBrowserTests }],
 };
 
 /** Where the browser cannot be had, the tests that need it say so; the others run. */
