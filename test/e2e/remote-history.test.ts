@@ -260,6 +260,10 @@ onStore('SQLite', ({ startPairOnStore }) => {
       // What was sent at the same moment has an order of its own on each homeserver.
       expect(told.toSorted()).toEqual(idsOf(rest).toSorted());
       expect(told[0]).toBe(rest[0]?.event_id);
+      // They were members before all of it.
+      const members = await old(bob, `members?membership=join&at=${token}`);
+      const names = (members.body.chunk as ClientEvent[] | undefined)?.map((event) => event.state_key);
+      expect(names).toEqual(expect.arrayContaining([alice.userId, carol.userId]));
     }
   });
 });

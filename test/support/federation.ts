@@ -95,10 +95,13 @@ export async function startSite(options: SiteOptions): Promise<Site> {
 }
 
 /** A homeserver without the proxy, which other homeservers reach over TLS. */
-export async function startBareSynapse(name: string): Promise<RunningSynapse> {
+export async function startBareSynapse(
+  name: string,
+  options: Partial<SynapseOptions> = {},
+): Promise<RunningSynapse> {
   const [tlsPort, httpPort] = [await freePort(), await freePort()];
   const dir = await runDirectory(`${name}-${tlsPort}`);
-  return startSynapse({ serverName: `localhost:${tlsPort}`, dir, httpPort, tls: true });
+  return startSynapse({ serverName: `localhost:${tlsPort}`, dir, httpPort, tls: true, ...options });
 }
 
 /** `.work/runs/PID-NAME`; what runs that have ended left is removed first, what this one leaves can be read. */

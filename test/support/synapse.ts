@@ -8,6 +8,12 @@ import { untilAnswers } from './wait.ts';
 
 export type { SynapseOptions } from './synapse-config.ts';
 
+/** What may be another from one start to the next; `null`: no registration. */
+export interface SynapseChanges {
+  readonly registrationPath?: string | null;
+  readonly tls?: boolean;
+}
+
 /** A real homeserver on loopback. */
 export interface RunningSynapse {
   /** Its plain HTTP address, without the proxy: `http://127.0.0.1:PORT`. */
@@ -21,8 +27,8 @@ export interface RunningSynapse {
   stop(): Promise<void>;
   /** SIGKILL. */
   kill(): Promise<void>;
-  /** Starts it again with the same data, stopping it before where it runs. */
-  restart(): Promise<void>;
+  /** Starts it again with the same data, stopping it before where it runs; from then on with these options changed. */
+  restart(changes?: SynapseChanges): Promise<void>;
 }
 
 const START_TIMEOUT_MS = 60_000;
@@ -36,7 +42,9 @@ export async function startSynapse(options: SynapseOptions): Promise<RunningSyna
   await mkdir(options.dir, { recursive: true });
   const signingKey = await ensureSigningKey(options.dir);
   const config = join(options.dir, 'homeserver.yaml');
-  await writeFile(config, JSON.stringify(synapseConfig(options, certificates), null, 2));
+  const configure = (present: SynapseOptions) =>
+    writeFile(config, JSON.stringify(synapseConfig(present, certificates), null, 2));
+  await configure(options);
   const url = `http://127.0.0.1:${options.httpPort}`;
   const log = join(options.dir, 'synapse.log');
 
@@ -53,6 +61,7 @@ export async function startSynapse(options: SynapseOptions): Promise<RunningSyna
   };
 
   let server = await start();
+  let present = options;
   return {
     url,
     serverName: options.serverName,
@@ -65,7 +74,10 @@ export async function startSynapse(options: SynapseOptions): Promise<RunningSyna
       await server.stop();
     },
     kill: () => server.kill(),
-    async restart() {
+    async restart(changes = {}) {
+      const { registrationPath, ...others } = { ...present, ...changes };
+      present = { ...others, ...(registrationPath && { registrationPath }) };
+      await configure(present);
       await server.stop();
       server = await start();
     },
