@@ -18,9 +18,10 @@ export function statusPage(health: Health): string {
     ['Held syncs', String(health.held_syncs)],
   ];
   for (const { room, through } of health.remote_rooms) {
-    const servers = through.map(({ server, failing, heard }) =>
-      failing ? `${server} (does not answer)` : `${server} (heard ${heard})`,
-    );
+    const servers = through.map(({ server, heard, reason, again }) => {
+      const retry = again === undefined ? '' : `; asked again at ${again}`;
+      return `${server} (${reason === undefined ? '' : `${reason}${retry}; `}heard ${heard})`;
+    });
     rows.push([`Peeked: ${room}`, `through ${servers.join(' and ')}`]);
   }
   const cells = rows

@@ -10,6 +10,8 @@ export interface Failure {
   readonly reason: string;
   /** The server is there and talks, whatever it said. */
   readonly answered: boolean;
+  /** It only asks for patience (429): it may let us all the same. */
+  readonly busy?: true;
 }
 
 /** How many servers are tried for one peek, of those that were named. */
@@ -72,7 +74,7 @@ function classifyRefusal(server: string, error: unknown): Failure {
     if (isUnrecognized(error) || error.status === 404) {
       return { server, kind: 'failed', reason: 'it cannot be peeked', answered };
     }
-    return { server, kind: 'failed', reason, answered };
+    return { server, kind: 'failed', reason, answered, ...(error.status === 429 ? { busy: true } : {}) };
   }
   return { server, kind: 'failed', reason, answered: false };
 }

@@ -66,11 +66,15 @@ export class Companions {
     const { roomId, server, peekId } = peek;
     if (!this.#patience.mayTry(roomId, now)) return 'kept';
     const failed = await this.#ask(roomId, [server], peek, peek.candidates);
-    if (failed === null) return 'kept';
+    if (failed === null) {
+      this.#parts.standing.letIn(peekId);
+      return 'kept';
+    }
     const again = this.#patience.failed(roomId, now);
     const said = failed instanceof NobodyLetsUs ? failed.by(server) : undefined;
     if (said?.kind === 'forbidden' || said?.kind === 'not-found') return 'refused';
     if (said?.answered === false) this.#parts.standing.failed(server, now);
+    if (said !== undefined && said.busy === undefined) this.#parts.standing.turnedAway(peekId, again);
     await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
     return 'kept';
   }

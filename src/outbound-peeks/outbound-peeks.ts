@@ -15,6 +15,7 @@ import { Companions } from './companions.ts';
 import { Endings } from './endings.ts';
 import { Patience } from './patience.ts';
 import { PeekRequests } from './peek-requests.ts';
+import { countFailing, type PeekedRoom, peekedRooms } from './peeked-rooms.ts';
 import { PeekedThrough } from './peeked-through.ts';
 import { serversOf } from './servers-of.ts';
 import { Standing } from './standing.ts';
@@ -48,18 +49,6 @@ const EXPIRED_PAUSE_MS = 60_000;
 const MOST_EXPIRED = 100;
 /** That a room's server was heard is written down so often, and not with each transaction. */
 const HEARD_EVERY_MS = 60_000;
-
-/** A room as the operator is shown it. */
-export interface PeekedRoom {
-  readonly room: string;
-  readonly through: readonly {
-    readonly server: string;
-    readonly heard: string;
-    readonly renewal: string;
-    /** It did not answer when it was last asked. */
-    readonly failing: boolean;
-  }[];
-}
 
 /** The rooms of other servers that we peek into: through whom, until when. */
 export class OutboundPeeks {
@@ -170,26 +159,12 @@ export class OutboundPeeks {
 
   /** The rooms and their servers, those with a failing server first, at most `limit`; for health. */
   rooms(limit: number): PeekedRoom[] {
-    const rooms = [...this.#through.rooms()].map(([room, peeks]) => ({
-      room,
-      through: peeks.map(({ server, heardAt, renewAt }) => ({
-        server,
-        heard: new Date(heardAt).toISOString(),
-        renewal: new Date(renewAt).toISOString(),
-        failing: this.#standing.isTroubled(server),
-      })),
-    }));
-    const failing = ({ through }: PeekedRoom) => through.some((one) => one.failing);
-    return rooms.toSorted((a, b) => Number(failing(b)) - Number(failing(a))).slice(0, limit);
+    return peekedRooms(this.#through.rooms(), this.#standing, limit);
   }
 
   /** How many rooms are peeked through no server but failing ones, as far as this process has tried. */
   get failing(): number {
-    let failing = 0;
-    for (const [, peeks] of this.#through.rooms()) {
-      if (peeks.every(({ server }) => this.#standing.isTroubled(server))) failing++;
-    }
-    return failing;
+    return countFailing(this.#through.rooms(), this.#standing);
   }
 
   /** The server has sent events of the room. */

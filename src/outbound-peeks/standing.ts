@@ -13,10 +13,15 @@ interface Troubled {
   readonly failedAt: number;
 }
 
-/** How the servers that we peek through are doing: which of them ought to be asked, and which are lost. */
+/**
+ * How the servers that we peek through are doing: which of them ought to be asked, which are lost, and which peeks
+ * nobody lets us have any more.
+ */
 export class Standing {
   readonly #askedAt = new Map<string, number>();
   readonly #troubled = new Map<string, Troubled>();
+  /** By peek ID, until somebody lets us: when we ask again. */
+  readonly #turnedAway = new Map<string, number>();
 
   /** Any word of the server. */
   heard(server: string): void {
@@ -39,6 +44,25 @@ export class Standing {
     return (this.#troubled.get(server)?.failures ?? 0) >= LOST_AFTER;
   }
 
+  /** Nobody lets us have what this peek is for, or nobody answers; `again`: when we ask anew, in ms since the epoch. */
+  turnedAway(peekId: string, again: number): void {
+    this.#turnedAway.set(peekId, again);
+  }
+
+  letIn(peekId: string): void {
+    this.#turnedAway.delete(peekId);
+  }
+
+  /** When we ask anew for a peek that nobody lets us have; null while it is well, as far as we know. */
+  asksAgainAt(peekId: string): number | null {
+    return this.#turnedAway.get(peekId) ?? null;
+  }
+
+  /** The peek brings nothing just now: its server does not answer, or nobody lets us. */
+  isFailing({ server, peekId }: OutboundPeek): boolean {
+    return this.isTroubled(server) || this.#turnedAway.has(peekId);
+  }
+
   /**
    * One peek of each server that ought to be asked now: nothing was heard of it for five minutes, in any room, or
    * a request to it has failed. At most once a minute each.
@@ -50,6 +74,8 @@ export class Standing {
       this.#askedAt.delete(server);
       this.#troubled.delete(server);
     }
+    const peekIds = new Set(live.map(({ peekId }) => peekId));
+    for (const peekId of this.#turnedAway.keys()) if (!peekIds.has(peekId)) this.#turnedAway.delete(peekId);
     const chosen = new Set<string>();
     for (const [server, peeks] of servers) {
       const lastWord = Math.max(...peeks.map((peek) => Math.max(peek.heardAt, renewedAt(peek))));

@@ -1,21 +1,16 @@
-import { clampRenewal, PeekAnswerUnusable } from '../feeds/answers/peek-answer.ts';
+import { clampRenewal } from '../feeds/answers/peek-answer.ts';
 import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
-
 import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
-import { NobodyLetsUs } from './candidates.ts';
 import type { Companions } from './companions.ts';
-import type { Endings } from './endings.ts';
+import { Moves, type MovesParts } from './moves.ts';
 import { Patience } from './patience.ts';
 import type { PeekRequests } from './peek-requests.ts';
-import type { PeekedThrough } from './peeked-through.ts';
 import { isSilent, renewAt } from './renewal.ts';
-import type { Standing } from './standing.ts';
-import type { Subscriber } from './subscriber.ts';
 import { WhomToAsk, type WhomToAskDeps } from './whom-to-ask.ts';
 
 /** A peek is stored shortly before its log is. Without one after this time it is left from a crash. */
@@ -35,15 +30,9 @@ export interface UpkeepDeps extends WhomToAskDeps {
   readonly metrics: Metrics;
 }
 
-interface Parts {
+interface Parts extends MovesParts {
   readonly requests: PeekRequests;
-  readonly through: PeekedThrough;
-  readonly subscriber: Subscriber;
   readonly companions: Companions;
-  readonly endings: Endings;
-  readonly standing: Standing;
-  /** By room: since when nobody lets us. */
-  readonly patience: Patience;
 }
 
 /** Keeps the peeks on one room alive, moves them to other servers, or sees them off. */
@@ -53,11 +42,13 @@ export class Upkeep {
   /** By room: when it may be asked for as a whole again because it needs to catch up. */
   readonly #pace = new Patience();
   readonly #whom: WhomToAsk;
+  readonly #moves: Moves;
 
   constructor(deps: UpkeepDeps, parts: Parts) {
     this.#deps = deps;
     this.#parts = parts;
     this.#whom = new WhomToAsk(deps, parts.standing);
+    this.#moves = new Moves(deps, parts, this.#whom);
   }
 
   /** Whether a room needs anything at `now`: so that quiet ones cost a sweep nothing more. */
@@ -104,7 +95,7 @@ export class Upkeep {
     const { roomId } = first;
     const log = await store.logs.get(roomId);
     if (log === null) {
-      for (const peek of live) if (peek.begunAt + LOG_WITHIN_MS <= now) await this.letGo(peek);
+      for (const peek of live) if (peek.begunAt + LOG_WITHIN_MS <= now) await this.#moves.letGo(peek);
       return;
     }
     if (
@@ -126,7 +117,7 @@ export class Upkeep {
     const { standing } = this.#parts;
     const there = live.filter(({ server }) => !standing.isLost(server));
     if (there.length === 0 || there.length === live.length) return live;
-    for (const peek of live) if (!there.includes(peek)) await this.letGo(peek);
+    for (const peek of live) if (!there.includes(peek)) await this.#moves.letGo(peek);
     return there;
   }
 
@@ -137,7 +128,7 @@ export class Upkeep {
   async #catchUp(peek: OutboundPeek): Promise<void> {
     const { clock, feed } = this.#deps;
     const began = clock.now();
-    if (!(await feed.compare(peek.roomId, peek.server))) await this.#putAgain(peek);
+    if (!(await feed.compare(peek.roomId, peek.server))) await this.#moves.putAgain(peek);
     const now = clock.now();
     this.#pace.rest(peek.roomId, now + Math.max(CATCH_UP_EVERY_MS, CATCH_UP_SHARE * (now - began)));
   }
@@ -160,7 +151,7 @@ export class Upkeep {
       else if (ask) await this.#renew(peek, now, false);
       return;
     } else if ((lost || stale) && log.feed === 'remote') {
-      if (patience.mayTry(roomId, now)) await this.#putAgain(peek);
+      if (patience.mayTry(roomId, now)) await this.#moves.putAgain(peek);
       return;
     }
     if ((due && patience.mayTry(roomId, now)) || ask) await this.#renew(peek, now, due);
@@ -168,20 +159,12 @@ export class Upkeep {
 
   /** Its server says that the peek has ended there. */
   async expired(peek: OutboundPeek): Promise<void> {
-    if (!isCompanion(peek, await this.#whom.others(peek))) return this.#putAgain(peek);
+    if (!isCompanion(peek, await this.#whom.others(peek))) return this.#moves.putAgain(peek);
     await this.#renewCompanion(peek, this.#deps.clock.now());
   }
 
   async #renewCompanion(peek: OutboundPeek, now: number): Promise<void> {
-    if ((await this.#parts.companions.renew(peek, now)) === 'refused') await this.letGo(peek);
-  }
-
-  /** The `DELETE` is sent at once, and nobody waits for it. */
-  async letGo(peek: OutboundPeek): Promise<void> {
-    const { store } = this.#deps;
-    if (!(await store.outboundPeeks.update(peek.roomId, peek.peekId, { phase: 'ending' }))) return;
-    await this.#parts.through.learn(peek.roomId);
-    this.#parts.endings.finishQuietly({ ...peek, phase: 'ending' });
+    if ((await this.#parts.companions.renew(peek, now)) === 'refused') await this.#moves.letGo(peek);
   }
 
   async #renew(peek: OutboundPeek, now: number, due: boolean): Promise<void> {
@@ -196,12 +179,15 @@ export class Upkeep {
       const times = { renewalIntervalMs: interval, renewAt: renewAt(now, interval) };
       await store.outboundPeeks.update(roomId, peekId, times);
       patience.succeeded(roomId);
+      standing.letIn(peekId);
     } catch (error) {
       if (error instanceof StoreDownError) throw error;
       const limited = error instanceof RemoteRefusal && error.status === 429;
       if (error instanceof RemoteRefusal && error.status < 500 && !limited) {
         standing.heard(server);
-        return this.#putAgain(peek);
+        // Only asked whether it is there: it is, and the room is asked for when its time comes.
+        if (!due && !patience.mayTry(roomId, now)) return;
+        return this.#moves.putAgain(peek);
       }
       if (!limited) standing.failed(server, now);
       logger.warn(
@@ -210,7 +196,7 @@ export class Upkeep {
       );
       if (!due) return;
       if (!limited && (await this.#whom.servers(peek)).some((other) => other !== server))
-        return this.#putAgain(peek);
+        return this.#moves.putAgain(peek);
       const again = limited ? now + waitOf(error) : patience.failed(roomId, now);
       await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
     }
@@ -226,53 +212,13 @@ export class Upkeep {
 
   /** The server of this peek has left the room: another one takes its place, or is there already. */
   async serverLeft(peek: OutboundPeek): Promise<void> {
-    if ((await this.#whom.others(peek)).length > 0) await this.letGo(peek);
-    else await this.#putAgain(peek, true);
+    if ((await this.#whom.others(peek)).length > 0) await this.#moves.letGo(peek);
+    else await this.#moves.putAgain(peek, true);
   }
 
-  /** The room has closed, or its ACL shuts us out: its log closes where it stands, and the peeks on it end. */
-  async #shutOut(peek: OutboundPeek): Promise<void> {
-    const { store, logger } = this.#deps;
-    logger.info(
-      { room: peek.roomId, server: peek.server },
-      'the room may no longer be peeked; its peeks end',
-    );
-    await store.logs.append(peek.roomId, { entries: [], close: { reason: 'refused' } });
-    await this.letGo(peek);
-  }
-
-  /**
-   * Asks for the whole room again: at the same server, or else at another candidate, or else at a server of the
-   * room's members. `elsewhere`: not at the same server. Meanwhile the room is read from what we have.
-   */
-  async #putAgain(peek: OutboundPeek, elsewhere = false): Promise<void> {
-    const { store, clock, logger, metrics } = this.#deps;
-    const { subscriber, standing, patience } = this.#parts;
-    const { roomId, server, peekId } = peek;
-    try {
-      const servers = (await this.#whom.servers(peek)).filter((one) => !elsewhere || one !== server);
-      await subscriber.subscribe(roomId, servers, peek);
-      patience.succeeded(roomId);
-      const held = await store.outboundPeeks.ofRoom(roomId);
-      if (!held.some((one) => one.server === server && one.phase === 'live')) {
-        metrics.failovers.inc({ outcome: 'moved' });
-      }
-    } catch (error) {
-      if (error instanceof PeekAnswerUnusable) return;
-      if (!(error instanceof NobodyLetsUs)) throw error;
-      const said = error.by(server);
-      if (said?.kind === 'forbidden') {
-        return (await this.#whom.others(peek)).length > 0 ? this.letGo(peek) : this.#shutOut(peek);
-      }
-      if (said?.answered === false) standing.failed(server, clock.now());
-      metrics.failovers.inc({ outcome: 'nobody' });
-      const again = patience.failed(roomId, clock.now());
-      await store.outboundPeeks.update(roomId, peekId, { renewAt: again });
-      logger.warn(
-        { room: roomId, server, reason: error.message, again: new Date(again).toISOString() },
-        'the room can be peeked through no server just now: it is read from what is here, and tried again',
-      );
-    }
+  /** The `DELETE` is sent at once, and nobody waits for it. */
+  letGo(peek: OutboundPeek): Promise<void> {
+    return this.#moves.letGo(peek);
   }
 
   /** Forgets all rooms but these. */

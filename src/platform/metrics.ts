@@ -55,7 +55,10 @@ export function createMetrics(options: { processMetrics: boolean } = { processMe
     livePreviews: gauge('live_previews', 'Previews of clients that know no peeks'),
     inboundPeeks: gauge('inbound_peeks', 'Peeks of other servers into our rooms'),
     outboundPeeks: gauge('outbound_peeks', 'Our peeks into rooms of other servers'),
-    outboundFailing: gauge('outbound_failing', 'Rooms of others whose servers do not answer us just now'),
+    outboundFailing: gauge(
+      'outbound_failing',
+      'Rooms of others whose servers do not answer us, or do not let us, just now',
+    ),
     storeUp: gauge('store_up', '1 while the store answers'),
     homeserverUp: gauge('homeserver_up', '1 while the homeserver answers with the name and key we expect'),
     feedsRunning: new Gauge({

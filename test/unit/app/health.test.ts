@@ -116,7 +116,24 @@ describe('health', () => {
       remote_rooms.map(({ through }) => through.map(({ server, failing }) => [server, failing])),
     ).toEqual([[['gone.test', true]], [['fine.test', false]], [['good.test', false]]]);
     expect((await house.metrics.exposition()).text).toContain('peek_proxy_outbound_failing 1');
-    expect((await get('/')).text).toContain('through gone.test (does not answer)');
+    expect((await get('/')).text).toContain('through gone.test (does not answer; heard 2026-06-01T00:00');
+  });
+
+  test('says of a room that nobody lets us peek when it is asked for again', async () => {
+    const { house, health, get } = await served();
+    const room = house.remoteRoom(new RoomBuilder('10', PEER, 'remote'));
+    await house.peek(room.roomId);
+    for (const method of ['PUT', 'POST', 'GET']) {
+      house.remote.refuse(PEER, method, '/peek/', 404, 'M_UNRECOGNIZED');
+    }
+    await house.settle(5 * 60_000);
+    await house.outbound.sweep(house.clock.now());
+    expect((await health()).remote_rooms).toMatchObject([
+      { through: [{ failing: true, renewal: null, again: '2026-06-01T00:06:00.000Z' }] },
+    ]);
+    expect((await house.metrics.exposition()).text).toContain('peek_proxy_outbound_failing 1');
+    const text = `through ${PEER} (does not let us; asked again at 2026-06-01T00:06:00.000Z; heard 2026-06-01T00:00`;
+    expect((await get('/')).text).toContain(text);
   });
 
   test('is degraded while a feed is in trouble, and names the room', async () => {
