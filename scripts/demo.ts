@@ -7,14 +7,19 @@ import { openTheatre, previewInBrowser, type Theatre } from './demo/page.ts';
 import { checkFirstSection, peekByAlias, refusals, unpeek } from './demo/peek-remote.ts';
 import { Story } from './demo/story.ts';
 import { takeTurns } from './demo/turns.ts';
+import { readOptions } from './options.ts';
 import { pageAddress } from './page/serve.ts';
 
 /**
  * Two real Synapses, A and B, each behind this proxy, federating over TLS on loopback; a room of A is
  * peeked from B, and previewed in a browser. `--keep` leaves them running until Ctrl-C. Exits 1 when an expectation does not hold.
  */
+const USAGE = `Usage: npm run demo [-- --keep]
+Starts two homeservers, each behind a proxy, on this machine; a room of one is peeked from the other.
+  --keep    leaves them running until Ctrl-C, and prints how to try it by hand`;
+
 beginEntry();
-const keep = process.argv.includes('--keep');
+const { keep } = readOptions(USAGE, { keep: { type: 'boolean', default: false } });
 const story = new Story();
 const started = Date.now();
 const seconds = () => `${((Date.now() - started) / 1000).toFixed(1)} s`;

@@ -100,7 +100,7 @@ export const SETTINGS = {
     listenAddress,
     '0.0.0.0:8090',
     '127.0.0.1:8090',
-    'Where clients and other servers come in (plain HTTP).',
+    'Where clients and other servers come in (plain HTTP). By default on all interfaces, as a container needs it; behind a reverse proxy of the same machine, name the loopback.',
   ),
   tlsListen: optional(
     'PEEK_TLS_LISTEN',

@@ -13,6 +13,9 @@ import { newUser } from './accounts.ts';
 import { makeLobby } from './lobby.ts';
 import { until } from './until.ts';
 
+/** How long matrix-js-sdk waits after a poll that failed. */
+const SDK_WAITS_MS = 30_000;
+
 interface Given {
   readonly pair: Pair;
   /** Of A. */
@@ -40,8 +43,7 @@ export function previewPageTests(given: () => Given): void {
     const { pair, alice, dave } = given();
     const { roomId, alias } = await makeLobby(alice, dave, 22);
     const bob = await newUser(pair.b, 'bob');
-    const [, user = ''] = /^@([^:]+):/.exec(bob.userId) ?? [];
-    const account = { user, password: passwordOf(user) };
+    const account = accountOf(bob);
     const page = await lookIn(browser, { page: served.url, homeserver: pair.b.url, room: alias, account });
     const messages = page.locator('#messages .body');
     await untilReads(page, 'said 22');
@@ -70,6 +72,51 @@ export function previewPageTests(given: () => Given): void {
       const { chunk } = await dave.require('GET', `/v3/rooms/${enc(roomId)}/messages?dir=b&limit=1`);
       return (chunk as ClientEvent[])[0]?.content.body === 'Said by bob';
     });
+    expect(await devicesOfPages(bob)).toBe(1);
+    await page.close();
+    await until('the page that was closed is signed out', async () => (await devicesOfPages(bob)) === 0);
+  });
+
+  it('polls that are refused ⇒ the page says that the preview has ended, until one goes well; signing out leaves no device', async () => {
+    const { pair, alice, dave } = given();
+    const { roomId, alias } = await makeLobby(alice, dave, 2);
+    const bob = await newUser(pair.b, 'bob');
+    const account = accountOf(bob);
+    const page = await lookIn(browser, { page: served.url, homeserver: pair.b.url, room: alias, account });
+    await untilReads(page, 'said 2');
+    await page.clock.install();
+    const polls = '**/v3/events?**';
+    await page.route(polls, (route) =>
+      route.fulfill({ status: 403, headers: { 'access-control-allow-origin': '*' }, json: {} }),
+    );
+    await dave.sendText(roomId, 'answers the poll that is held');
+    await page.getByRole('alert').getByText('The preview has ended: the homeserver answers 403').waitFor();
+    expect(await page.getByRole('status').textContent()).toContain('You looked in from outside');
+
+    await page.unroute(polls);
+    await dave.sendText(roomId, 'said meanwhile');
+    await page.clock.fastForward(SDK_WAITS_MS);
+    await untilReads(page, 'said meanwhile');
+    await page.getByText('You look in from outside.').waitFor();
+    expect(await page.getByRole('alert').isHidden()).toBe(true);
+
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('button', { name: 'Look in' }).waitFor();
+    expect(await devicesOfPages(bob)).toBe(0);
+  });
+
+  it('a room that is not found ⇒ the page says so, and leaves no device', async () => {
+    const { pair } = given();
+    const bob = await newUser(pair.b, 'bob');
+    const room = `#nowhere:${pair.a.serverName}`;
+    const page = await lookIn(browser, {
+      page: served.url,
+      homeserver: pair.b.url,
+      room,
+      account: accountOf(bob),
+    });
+    await page.getByRole('alert').getByText('404').waitFor();
+    expect(await devicesOfPages(bob)).toBe(0);
   });
 
   it('a room that may not be read ⇒ the page shows the refusal', async () => {
@@ -81,4 +128,16 @@ export function previewPageTests(given: () => Given): void {
     expect(await page.getByRole('button', { name: 'Join' }).isVisible()).toBe(true);
     expect(await page.locator('#messages li').count()).toBe(0);
   });
+}
+
+function accountOf({ userId }: MatrixClient): { user: string; password: string } {
+  const [, user = ''] = /^@([^:]+):/.exec(userId) ?? [];
+  return { user, password: passwordOf(user) };
+}
+
+/** How many of the user's devices are of pages. */
+async function devicesOfPages(user: MatrixClient): Promise<number> {
+  const { devices } = await user.require('GET', '/v3/devices');
+  return (devices as { display_name?: string }[]).filter(({ display_name: name }) => name === 'Room preview')
+    .length;
 }

@@ -98,6 +98,15 @@ describe.runIf(process.platform === 'linux')('The demo', () => {
     MOST_MS,
   );
 
+  it.each([
+    [['--help'], 0, /^Usage: npm run demo/],
+    [['--keeep'], 2, /^Unknown option '--keeep'.*\.\n\nUsage: npm run demo/],
+  ])('%j prints the usage and nothing else, starts nothing, and exits %i', async (args, code, output) => {
+    demo = new Demo(...args);
+    expect([await demo.process.exited, demo.output]).toEqual([code, expect.stringMatching(output)]);
+    expect(demo.output).not.toMatch(/starting|\n {4}at /);
+  });
+
   it(
     'SIGINT half-way leaves no process and no listening port',
     async () => {

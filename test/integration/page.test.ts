@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,9 +57,36 @@ describe('npm run page', () => {
     expect((await send(address.origin, 'GET', path)).status).toBe(404);
   });
 
-  it('a port that is no port ⇒ a sentence and exit code 1', async () => {
-    const failing = startProcess(node, ['scripts/page.ts', '--port', 'http'], { cwd: repositoryRoot, log });
-    expect(await failing.exited).toBe(1);
-    expect(readFileSync(log, 'utf8')).toContain('--port http is no port');
+  it.each([
+    [['--port', 'http'], '--port http is no port'],
+    [['--room'], "Option '--room <value>' argument missing"],
+    [['--rooms', '#lobby:other.example'], "Unknown option '--rooms'"],
+    [['#lobby:other.example'], "Unexpected argument '#lobby:other.example'"],
+  ])('%j ⇒ a sentence, the usage and exit code 2', async (args, sentence) => {
+    const { code, output } = await run(args);
+    const [said, usage] = output.split('\n\n');
+    expect({ code, said, usage }).toEqual({
+      code: 2,
+      said: `${sentence}.`,
+      usage: expect.stringMatching(/^Usage: npm run page/),
+    });
   });
+
+  it('--help ⇒ the usage and exit code 0', async () => {
+    expect(await run(['--help'])).toEqual({ code: 0, output: expect.stringMatching(/^Usage: npm run page/) });
+  });
+
+  it('a port that is in use ⇒ a sentence and exit code 1', async () => {
+    const { code, output } = await run(['--port', address.port]);
+    expect([code, output]).toEqual([
+      1,
+      expect.stringMatching(/^The page cannot be served: .*EADDRINUSE.*\n$/),
+    ]);
+  });
+
+  async function run(args: readonly string[]): Promise<{ code: number; output: string }> {
+    const log = join(workDirectory('runs', `${process.pid}-page`), `${randomUUID()}.log`);
+    const ended = startProcess(node, ['scripts/page.ts', ...args], { cwd: repositoryRoot, log });
+    return { code: await ended.exited, output: readFileSync(log, 'utf8') };
+  }
 });

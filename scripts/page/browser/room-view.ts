@@ -2,7 +2,6 @@ import {
   ClientEvent,
   EventType,
   KnownMembership,
-  type MatrixClient,
   type MatrixEvent,
   RelationType,
   type Room,
@@ -10,7 +9,8 @@ import {
   RoomStateEvent,
 } from 'matrix-js-sdk';
 import { byId, show } from './elements.ts';
-import type { FoundRoom } from './session.ts';
+import { attempt, tellProblem } from './problem.ts';
+import type { FoundRoom, Session } from './session.ts';
 
 /** Events of one press on "Earlier messages". */
 const PAGE = 30;
@@ -18,11 +18,12 @@ const PAGE = 30;
 const NEAR = 40;
 
 /** Shows the room and what happens in it, first as a preview, then, once it is joined, as a member. */
-export async function showRoom(client: MatrixClient, found: FoundRoom): Promise<void> {
+export async function showRoom({ client, polls }: Session, found: FoundRoom): Promise<void> {
   const { roomId, viaServers } = found;
+  let isLive = true;
   const room = (): Room | null => client.getRoom(roomId);
   const isMember = () => room()?.getMyMembership() === KnownMembership.Join;
-  const draw = () => render(room(), roomId, isMember());
+  const draw = () => render(room(), roomId, statusOf(isMember(), isLive), isMember());
 
   byId('join').onclick = attempt(async () => {
     await client.joinRoom(roomId, { viaServers: [...viaServers] });
@@ -41,9 +42,19 @@ export async function showRoom(client: MatrixClient, found: FoundRoom): Promise<
     attempt(() => client.sendTextMessage(roomId, text))();
   };
 
+  polls.tell = (problem) => {
+    isLive = problem === '';
+    tellProblem('preview', problem);
+    draw();
+  };
+  const endPreview = () => {
+    client.stopPeeking();
+    polls.tell = () => {};
+    tellProblem('preview', '');
+  };
   const ofThisRoom = (changed: string | undefined) => {
     if (changed !== roomId) return;
-    if (isMember()) client.stopPeeking();
+    if (isMember()) endPreview();
     draw();
   };
   client.on(RoomEvent.Timeline, (_event, changed) => ofThisRoom(changed?.roomId));
@@ -66,22 +77,16 @@ export async function showRoom(client: MatrixClient, found: FoundRoom): Promise<
   draw();
 }
 
-/** Runs it and shows what it is refused with. */
-export function attempt(act: () => Promise<unknown>): () => void {
-  return () => {
-    show('problem', false);
-    act().catch((error: unknown) => {
-      byId('problem').textContent = error instanceof Error ? error.message : String(error);
-      show('problem', true);
-    });
-  };
+function statusOf(isMember: boolean, isLive: boolean): string {
+  if (isMember) return 'You are in this room.';
+  return isLive ? 'You look in from outside.' : 'You looked in from outside: nothing new is shown.';
 }
 
-function render(room: Room | null, roomId: string, isMember: boolean): void {
+function render(room: Room | null, roomId: string, status: string, isMember: boolean): void {
   const topic = room?.currentState.getStateEvents(EventType.RoomTopic, '')?.getContent().topic;
   byId('name').textContent = room?.name ?? roomId;
   byId('topic').textContent = typeof topic === 'string' ? topic : '';
-  byId('status').textContent = isMember ? 'You are in this room.' : 'You look in from outside.';
+  byId('status').textContent = status;
   show('join', !isMember);
   show('compose', isMember);
   show('earlier', room !== null && room.oldState.paginationToken !== null);

@@ -1,4 +1,5 @@
 import { createClient, type MatrixClient } from 'matrix-js-sdk';
+import { PollWatch } from './poll-watch.ts';
 
 /** What the form says; without a user it is a guest who looks in. */
 export interface Visitor {
@@ -7,8 +8,15 @@ export interface Visitor {
   readonly password: string;
 }
 
-/** A client of the visitor that syncs. Rejects with the homeserver's refusal. */
-export async function startSession({ homeserver, user, password }: Visitor): Promise<MatrixClient> {
+export interface Session {
+  readonly client: MatrixClient;
+  readonly polls: PollWatch;
+  /** Ends the session at the homeserver; none for a guest, who could not come back. Rejects with a refusal. */
+  readonly signOut?: () => Promise<void>;
+}
+
+/** Signs in. Rejects with the homeserver's refusal. A session that was made by password ends with the page. */
+export async function startSession({ homeserver, user, password }: Visitor): Promise<Session> {
   const baseUrl = homeserver.replace(/\/+$/, '');
   const visitor = createClient({ baseUrl });
   const isGuest = user === '';
@@ -23,15 +31,38 @@ export async function startSession({ homeserver, user, password }: Visitor): Pro
   const { access_token: accessToken, user_id: userId, device_id: deviceId } = account;
   if (accessToken === undefined || userId === undefined)
     throw new Error('The homeserver gave no access token');
+  const polls = new PollWatch((...request) => fetch(...request));
   const client = createClient({
     baseUrl,
     accessToken,
     userId,
+    fetchFn: polls.fetch,
     ...(deviceId !== undefined && { deviceId }),
   });
   client.setGuest(isGuest);
-  await client.startClient({ initialSyncLimit: 20, lazyLoadMembers: true });
-  return client;
+  return { client, polls, ...(!isGuest && { signOut: endingWithPage(client, baseUrl, accessToken) }) };
+}
+
+/** Sees to it that the session does not outlive the page, and gives what ends it before. */
+function endingWithPage(client: MatrixClient, baseUrl: string, accessToken: string): () => Promise<void> {
+  const logOut = () =>
+    fetch(`${baseUrl}/_matrix/client/v3/logout`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${accessToken}` },
+      keepalive: true,
+    });
+  const leave = () => {
+    logOut().catch(() => {});
+    // A page that is gone back to comes as it was left, with a token that is good no longer.
+    addEventListener('pageshow', () => location.reload(), { once: true });
+  };
+  addEventListener('pagehide', leave);
+  return async () => {
+    const { ok, status } = await logOut();
+    if (!ok && status !== 401) throw new Error(`The homeserver answers ${status} to signing out`);
+    removeEventListener('pagehide', leave);
+    client.stopClient();
+  };
 }
 
 /** A room and the servers to join it through. */
