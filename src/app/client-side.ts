@@ -13,6 +13,7 @@ import { createClientRouter } from '../client-api/router.ts';
 import { SessionWatch } from '../client-api/session-watch.ts';
 import { TrafficHints } from '../client-api/traffic-hints.ts';
 import { DeviceSectionReader } from '../client-sync/device-sections.ts';
+import { HeldAnswers } from '../client-sync/held-answers.ts';
 import { HeldSyncs } from '../client-sync/held-syncs.ts';
 import { Joins } from '../client-sync/joins.ts';
 import { PeekLedger } from '../client-sync/peek-ledger.ts';
@@ -107,6 +108,7 @@ export function createClientSide(config: Config, deps: ClientSideDeps) {
     joins: new Joins(peeking),
     polls,
     held,
+    answers: new HeldAnswers(),
     ignoredUsers,
     logger,
     tokenMode: deps.tokenMode,

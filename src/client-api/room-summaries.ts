@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import { callerOf, forwardedFor, rawQuery } from '../client-view/client-request.ts';
 import { CORS_HEADERS, homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
-import { type RawForwarder, readWhole } from '../forward/raw-forwarder.ts';
+import { type RawForwarder, readWhile } from '../forward/raw-forwarder.ts';
 import { writeHead } from '../forward/response-head.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
@@ -30,6 +30,7 @@ const SUMMARY =
   /^\/_matrix\/client\/(?:v1\/room_summary\/([^/]+)|unstable\/im\.nheko\.summary\/(?:summary\/([^/]+)|rooms\/([^/]+)\/summary))$/;
 /** How a homeserver says that it knows nothing of a room, or not by these servers. */
 const KNOWS_NOTHING: ReadonlySet<number> = new Set([400, 403, 404]);
+/** A longer one is passed on, whatever it says. */
 const MOST_REFUSAL_BYTES = 64 * 1024;
 const MOST_SUMMARY_BYTES = 1024 * 1024;
 /** Beyond the homeserver's own time. */
@@ -71,12 +72,13 @@ export class RoomSummaries {
     res.once('close', left);
     try {
       const answer = await forwarder.fetch(req, { signal: gone.signal });
-      if (!KNOWS_NOTHING.has(answer.status)) {
+      const isRefusal = KNOWS_NOTHING.has(answer.status);
+      const refusal = isRefusal ? await readWhile(answer, (bytes) => bytes <= MOST_REFUSAL_BYTES) : null;
+      if (refusal === null) {
         res.off('close', left);
         await forwarder.pipe(answer, res);
         return;
       }
-      const refusal = await readWhole(answer, MOST_REFUSAL_BYTES);
       const summary = await this.#inTime(this.#ours(req, roomId), roomId);
       if (res.destroyed) return;
       if (summary === null) {

@@ -18,8 +18,11 @@ export function decoded(answer: WholeResponse): WholeResponse | null {
   }
 }
 
+/** With its copy no more than may be held for one device, bytes; what is larger goes to the client as it is. */
+const LIMIT = { maxOutputLength: 128 * 1024 * 1024 };
+
 const DECODERS = new Map<string, (body: Buffer) => Buffer>([
-  ['gzip', gunzipSync],
-  ['deflate', inflateSync],
-  ['br', brotliDecompressSync],
+  ['gzip', (body) => gunzipSync(body, LIMIT)],
+  ['deflate', (body) => inflateSync(body, LIMIT)],
+  ['br', (body) => brotliDecompressSync(body, LIMIT)],
 ]);

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { callerOf } from '../client-view/client-request.ts';
 import type { IgnoredUsers } from '../client-view/ignored-users.ts';
 import type { Device } from '../device-peeks/device-peeks.ts';
+import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
 import { CORS_HEADERS } from '../forward/matrix-answer.ts';
 import type { RawForwarder, WholeResponse } from '../forward/raw-forwarder.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
@@ -9,14 +10,22 @@ import type { ByteRange } from '../matrix/raw-items.ts';
 import type { Logger } from '../platform/log.ts';
 import { decoded } from './content-coding.ts';
 import type { DeviceSections } from './device-sections.ts';
+import type { HeldAnswers, Share } from './held-answers.ts';
 import { answerNothingNew, type HeldSyncs } from './held-syncs.ts';
 import type { Joins } from './joins.ts';
 import { knownState } from './known-state.ts';
 import { type Additions, ownAnswer, roomsIn, type SyncRooms, spliceSync } from './splice.ts';
+import { AnswerTooLarge, holdWhole, streamOf, withNextBatch } from './streamed-answer.ts';
 import type { RaceOutcome, SyncRace } from './sync-race.ts';
 import type { SyncRequest } from './sync-request.ts';
 import { deviceHash, type OurPart, type TokenMode, wrapToken } from './sync-token.ts';
 import type { PollKey, UpstreamPolls } from './upstream-polls.ts';
+
+/** A request to the homeserver that was begun before it was known who asks. */
+export interface StartedSync {
+  readonly response: Promise<UpstreamResponse>;
+  readonly abort: AbortController;
+}
 
 export interface PeekingSyncDeps {
   readonly forwarder: RawForwarder;
@@ -25,6 +34,7 @@ export interface PeekingSyncDeps {
   readonly joins: Joins;
   readonly polls: UpstreamPolls;
   readonly held: HeldSyncs;
+  readonly answers: HeldAnswers;
   readonly ignoredUsers: Pick<IgnoredUsers, 'sawSync'>;
   readonly logger: Logger;
   /** How our part rides on the homeserver's tokens. */
@@ -48,23 +58,27 @@ export class PeekingSync {
     res: ServerResponse,
     request: SyncRequest,
     device: Device,
-    started?: { answer: Promise<WholeResponse>; abort: AbortController },
+    started?: StartedSync,
   ): Promise<void> {
-    const { polls, held, race, homeserver } = this.#deps;
+    const { polls, held, answers, race, homeserver, forwarder } = this.#deps;
     const key = pollKey(device, request);
+    const hash = deviceHash(device.userId, device.deviceId);
+    const read = readPositions(request, hash);
+    const keepPart = this.#unread(read, hash).nextBatch;
+    const letOut = answers.enter(key.device);
+    if (letOut === null) return this.#streamed(req, res, request, keepPart, started);
     let joined = true;
     // What was begun before it was known who asks goes on beside an earlier poll: it may have been computed first.
     const patient = request.timeoutMs > 0 && started === undefined;
     const poll = polls.join(key, patient, (signal) => {
       joined = false;
-      return this.#poll(req, request, signal, started);
+      return this.#poll(req, request, key.device, signal, started);
     });
     if (joined && started !== undefined) {
-      started.answer.catch(() => undefined);
+      started.response.catch(() => undefined);
       started.abort.abort();
     }
-    const hash = deviceHash(device.userId, device.deviceId);
-    const read = readPositions(request, hash);
+    const copy = answers.open(key.device);
     const place = held.hold(res, null);
     let taken = false;
     try {
@@ -79,46 +93,92 @@ export class PeekingSync {
       });
       if (outcome.kind === 'answer') {
         if (outcome.answer.status === 401) homeserver.forget(callerOf(req, null));
-        await this.#merged(res, outcome, read, device, hash);
+        await this.#merged(res, outcome, read, device, hash, copy);
         taken = await isWritten(res);
       } else if (outcome.kind === 'ending') answerNothingNew(res, request.since);
       else if (outcome.kind === 'news') {
         send(res, ownResponse(ownAnswer(outcome.token, this.#additions(outcome.sections, hash))));
       }
+    } catch (error) {
+      if (!(error instanceof AnswerTooLarge) || res.headersSent || res.destroyed) throw error;
+      const response = error.claim();
+      if (response === null) await this.#streamed(req, res, request, keepPart);
+      else await forwarder.pipe(await withNextBatch(response, keepPart), res);
     } finally {
       if (taken) polls.take(poll);
       else polls.leave(poll);
+      copy.end();
       held.letGo(place);
+      letOut();
     }
   }
 
   #poll(
     req: IncomingMessage,
     request: SyncRequest,
+    device: string,
     signal: AbortSignal,
-    started?: { answer: Promise<WholeResponse>; abort: AbortController },
+    started?: StartedSync,
   ): Promise<WholeResponse> {
-    if (started !== undefined) {
-      signal.addEventListener('abort', () => started.abort.abort(), { once: true });
-      return started.answer;
+    const share = this.#deps.answers.open(device);
+    signal.addEventListener('abort', () => share.end(), { once: true });
+    if (started !== undefined) signal.addEventListener('abort', () => started.abort.abort(), { once: true });
+    const options = { path: request.target, dropAcceptEncoding: true, signal };
+    const response = started?.response ?? this.#deps.forwarder.fetch(req, options);
+    return response.then((answer) => holdWhole(answer, share));
+  }
+
+  /** The homeserver's answer as it comes, with nothing of ours but the token's part as it was. */
+  async #streamed(
+    req: IncomingMessage,
+    res: ServerResponse,
+    request: SyncRequest,
+    keepPart: (token: string) => string,
+    started?: StartedSync,
+  ): Promise<void> {
+    const { forwarder, held, homeserver } = this.#deps;
+    const abort = started?.abort ?? new AbortController();
+    const gone = () => abort.abort();
+    res.once('close', gone);
+    if (res.destroyed) gone();
+    const place = held.hold(res, req.url ?? request.target);
+    try {
+      const options = { path: request.target, dropAcceptEncoding: true, signal: abort.signal };
+      const response = await (started?.response ?? forwarder.fetch(req, options));
+      if (response.status === 401) homeserver.forget(callerOf(req, null));
+      const answer = await withNextBatch(response, keepPart);
+      res.off('close', gone);
+      await forwarder.pipe(answer, res);
+    } finally {
+      held.letGo(place);
     }
-    return this.#deps.forwarder.fetchWhole(req, {
-      path: request.target,
-      dropAcceptEncoding: true,
-      maxBytes: Number.MAX_SAFE_INTEGER,
-      signal,
-    });
   }
 
   /**
    * The homeserver's answer to a request of which nobody can say whose it is: nothing is added, and our part of
    * the token it came with stays in the next one.
    */
-  relay(res: ServerResponse, answer: WholeResponse, ours: OurPart): void {
+  async relay(
+    req: IncomingMessage,
+    res: ServerResponse,
+    response: UpstreamResponse,
+    ours: OurPart,
+  ): Promise<void> {
     const nextBatch = (token: string) => wrapToken(token, ours, this.#deps.tokenMode());
-    const plain = answer.status === 200 ? decoded(answer) : null;
-    const spliced = plain && spliceSync(plain.body, { nextBatch, peek: '', leave: new Map() });
-    send(res, plain && spliced ? { ...plain, body: spliced.body } : answer);
+    const share = this.#deps.answers.open(req.headers.authorization ?? '');
+    try {
+      const answer = await holdWhole(response, share);
+      const plain = answer.status === 200 ? decoded(answer) : null;
+      const spliced = plain && spliceSync(plain.body, { nextBatch, peek: '', leave: new Map() });
+      send(res, plain && spliced ? { ...plain, body: spliced.body } : answer);
+      await isWritten(res);
+    } catch (error) {
+      const large = error instanceof AnswerTooLarge ? error.claim() : null;
+      if (large === null) throw error;
+      await this.#deps.forwarder.pipe(await withNextBatch(large, nextBatch), res);
+    } finally {
+      share.end();
+    }
   }
 
   async #merged(
@@ -127,8 +187,14 @@ export class PeekingSync {
     read: ReadonlyMap<number, number> | null,
     device: Device,
     hash: string,
+    copy: Share,
   ): Promise<void> {
     const { answer } = outcome;
+    if (!copy.grow(answer.body.byteLength)) {
+      const kept = await withNextBatch(streamOf(answer), this.#unread(read, hash).nextBatch);
+      await this.#deps.forwarder.pipe(kept, res);
+      return;
+    }
     const plain = answer.status === 200 ? decoded(answer) : null;
     const rooms = plain === null ? null : roomsIn(plain.body);
     if (plain === null || rooms === null) return send(res, answer);

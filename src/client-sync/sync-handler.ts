@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { callerOf, forwardedFor } from '../client-view/client-request.ts';
 import type { Device, DevicePeeks } from '../device-peeks/device-peeks.ts';
-import type { UpstreamResponse } from '../forward/fetched-exchange.ts';
 import { homeserverUnreachable, sendMatrixError } from '../forward/matrix-answer.ts';
-import { type RawForwarder, readWhole, type WholeResponse } from '../forward/raw-forwarder.ts';
+import type { RawForwarder } from '../forward/raw-forwarder.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
 import { deviceOf } from '../peeking/peeking.ts';
@@ -11,7 +10,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { HeldSyncs } from './held-syncs.ts';
-import type { PeekingSync } from './peeking-sync.ts';
+import type { PeekingSync, StartedSync } from './peeking-sync.ts';
 import { mayHoldOurPart, readSyncRequest, type SyncRequest } from './sync-request.ts';
 import type { OurPart } from './sync-token.ts';
 
@@ -89,7 +88,7 @@ export class SyncHandler {
     const place = held.hold(res, req.url ?? request.target);
     try {
       const upstream = forwarder.fetch(req, { path: request.target, signal: abort.signal });
-      peekingSync.relay(res, await wholeOf(upstream), ours);
+      await peekingSync.relay(req, res, await upstream, ours);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
     } finally {
@@ -112,11 +111,11 @@ export class SyncHandler {
         if (res.destroyed) return abort.abort();
         res.once('close', () => abort.abort());
         if (identity !== null || request.ours === null) await forwarder.pipe(await upstream, res);
-        else this.#deps.peekingSync.relay(res, await wholeOf(upstream), request.ours);
+        else await this.#deps.peekingSync.relay(req, res, await upstream, request.ours);
         return;
       }
       held.letGo(place);
-      const started = { answer: wholeOf(upstream), abort };
+      const started = { response: upstream, abort };
       await this.#peeking(req, res, request, deviceOf(identity), started);
     } catch {
       if (!res.headersSent && !res.destroyed) sendMatrixError(res, homeserverUnreachable());
@@ -142,7 +141,7 @@ export class SyncHandler {
     res: ServerResponse,
     request: SyncRequest,
     device: Device,
-    started?: { answer: Promise<WholeResponse>; abort: AbortController },
+    started?: StartedSync,
   ): Promise<void> {
     const { peekingSync, logger } = this.#deps;
     this.#peekingSyncs.inc();
@@ -154,10 +153,4 @@ export class SyncHandler {
       sendMatrixError(res, homeserverUnreachable());
     }
   }
-}
-
-async function wholeOf(upstream: Promise<UpstreamResponse>): Promise<WholeResponse> {
-  const response = await upstream;
-  const body = await readWhole(response, Number.MAX_SAFE_INTEGER);
-  return { status: response.status, rawHeaders: response.rawHeaders, body };
 }

@@ -68,7 +68,8 @@ export class UpstreamPolls {
 
   /**
    * Joins a poll that asks the same, or starts one. A request that wants no waiting is not `patient`: it joins
-   * only what has arrived, and else asks for itself. Every `join` is followed by one `leave` or `take`.
+   * only what has arrived, and else asks for itself. Every `join` is followed by one `leave` or `take`. The
+   * signal is aborted at last, when nobody has or wants the answer any more.
    */
   join(key: PollKey, patient: boolean, start: (signal: AbortSignal) => Promise<WholeResponse>): UpstreamPoll {
     const held = this.#find(key, patient);
@@ -91,7 +92,7 @@ export class UpstreamPolls {
       (response) => this.#arrived(poll, response),
       (error) => {
         reject(error);
-        this.#forget(poll);
+        this.#failed(poll);
       },
     );
     return poll;
@@ -127,6 +128,12 @@ export class UpstreamPolls {
       if (patient) found ??= poll;
     }
     return found;
+  }
+
+  /** Who waits for it may make something of how it failed; the last who leaves ends it. */
+  #failed(poll: Poll): void {
+    if (poll.waiting === 0) this.#forget(poll);
+    else this.#drop(poll);
   }
 
   #arrived(poll: Poll, response: WholeResponse): void {
@@ -165,7 +172,9 @@ export class UpstreamPolls {
 
   #release(poll: Poll): void {
     poll.waiting--;
-    if (poll.waiting === 0 && this.#holds(poll)) this.#unattended(poll);
+    if (poll.waiting > 0) return;
+    if (this.#holds(poll)) this.#unattended(poll);
+    else poll.abort.abort();
   }
 
   /** Nobody waits for it any more, or it has arrived and nobody does. */
@@ -197,8 +206,12 @@ export class UpstreamPolls {
   }
 
   #forget(poll: Poll): void {
-    this.#attend(poll);
+    this.#drop(poll);
     poll.abort.abort();
+  }
+
+  #drop(poll: Poll): void {
+    this.#attend(poll);
     const polls = this.#devices.get(poll.key.device);
     polls?.delete(poll);
     if (polls?.size === 0) this.#devices.delete(poll.key.device);

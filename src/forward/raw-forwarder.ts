@@ -23,12 +23,12 @@ export interface ForwardOptions {
 export interface FetchOptions extends ForwardOptions {
   /** Ends the request upstream, also in the middle of the body. */
   readonly signal?: AbortSignal;
+  /** Ask for an answer without content coding, to read it. */
+  readonly dropAcceptEncoding?: boolean;
 }
 
 export interface FetchWholeOptions extends FetchOptions {
   readonly maxBytes: number;
-  /** Ask for an answer without content coding, to read it. */
-  readonly dropAcceptEncoding?: boolean;
 }
 
 /** An answer of the homeserver, held in memory. */
@@ -73,7 +73,11 @@ export class RawForwarder {
    * connection is not watched: who wants the request to end with it passes a signal.
    */
   fetch(req: IncomingMessage, options: FetchOptions = {}): Promise<UpstreamResponse> {
-    const request = this.#request(req, options);
+    const headers = options.headers ?? forwardedHeaders(req, this.#trusted);
+    const request = this.#request(req, {
+      ...options,
+      headers: options.dropAcceptEncoding ? withoutHeader(headers, 'accept-encoding') : headers,
+    });
     const exchange = new FetchedExchange(this.#upstream, request, isRepeatable(request), options.signal);
     exchange.start();
     return exchange.response;
@@ -108,16 +112,11 @@ export class RawForwarder {
 
   /** Rejects with {@link ResponseTooLargeError} above `maxBytes`, else as {@link fetch}. */
   async fetchWhole(req: IncomingMessage, options: FetchWholeOptions): Promise<WholeResponse> {
-    const { dropAcceptEncoding, maxBytes, ...rest } = options;
-    const headers = options.headers ?? forwardedHeaders(req, this.#trusted);
-    const response = await this.fetch(req, {
-      ...rest,
-      headers: dropAcceptEncoding ? withoutHeader(headers, 'accept-encoding') : headers,
-    });
+    const response = await this.fetch(req, options);
     return {
       status: response.status,
       rawHeaders: response.rawHeaders,
-      body: await readWhole(response, maxBytes),
+      body: await readWhole(response, options.maxBytes),
     };
   }
 
@@ -140,6 +139,28 @@ export async function readWhole(response: UpstreamResponse, maxBytes: number): P
     size += chunk.byteLength;
     if (size > maxBytes) throw new ResponseTooLargeError(maxBytes);
     chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}
+
+/**
+ * The whole body of a fetched answer; null as soon as `mayHold` refuses what has come so far (bytes), and then the
+ * body is as if nobody had read of it: to be piped, or destroyed. Rejects where the answer breaks off.
+ */
+export async function readWhile(
+  { body }: UpstreamResponse,
+  mayHold: (bytes: number) => boolean,
+): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Read in a microtask, a body that is here whole has not told its end yet when its bytes are put back.
+  await null;
+  for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.byteLength;
+    chunks.push(chunk);
+    if (mayHold(size)) continue;
+    for (const read of chunks.reverse()) body.unshift(read);
+    return null;
   }
   return Buffer.concat(chunks, size);
 }

@@ -127,20 +127,29 @@ function keyOf(caller: Caller): string {
 /** False only for queries that certainly have none of the parameters; cheap, for the path of everybody. */
 const MAY_IDENTIFY = /access_token|user_id|device_id|%/;
 
-/** The raw parameters that matter, in their order. */
+/**
+ * The raw parameters that matter, in their order. What is between two `&` goes whole: Synapse parts it at `;` too,
+ * others do not, and each takes of it what it takes of the client's own request.
+ */
 function identifyingQuery(query: string): string {
   if (!MAY_IDENTIFY.test(query)) return '';
-  return query.split('&').filter(isIdentifying).join('&');
+  return query
+    .split('&')
+    .filter((parameters) => parameters.split(';').some(isIdentifying))
+    .join('&');
 }
 
-/** A target without what says who is calling; its other bytes as they were. */
+/** A target without what says who is calling, whether `&` or `;` is before it; its other bytes as they were. */
 export function withoutIdentity(target: string): string {
   const at = target.indexOf('?');
   if (at === -1) return target;
   const kept = target
     .slice(at + 1)
     .split('&')
-    .filter((parameter) => !isIdentifying(parameter));
+    .map((parameters) => parameters.split(';'))
+    .map((parameters) => parameters.filter((parameter) => !isIdentifying(parameter)))
+    .filter((parameters) => parameters.length > 0)
+    .map((parameters) => parameters.join(';'));
   return kept.length === 0 ? target.slice(0, at) : `${target.slice(0, at)}?${kept.join('&')}`;
 }
 

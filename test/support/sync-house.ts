@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { HeldAnswers, type HeldLimits } from '../../src/client-sync/held-answers.ts';
 import { HeldSyncs } from '../../src/client-sync/held-syncs.ts';
 import { PeekingSync } from '../../src/client-sync/peeking-sync.ts';
 import { SyncHandler } from '../../src/client-sync/sync-handler.ts';
@@ -37,28 +38,30 @@ export class SyncHouse {
   #origin = '';
   #waiting: (() => void)[] = [];
 
-  static async open(options: HouseOptions = {}): Promise<SyncHouse> {
+  static async open(options: HouseOptions = {}, limits: Partial<HeldLimits> = {}): Promise<SyncHouse> {
     const house = await PeekingHouse.open(options);
     house.homeserver.identities.set('Bearer alice', ALICE);
     const homeserver = await listen((req, res) => sync.#asked(req, res));
     const upstream = createUpstream(homeserver.origin);
     onTestFinished(() => upstream.destroy());
-    const sync: SyncHouse = new SyncHouse(house, new RawForwarder(upstream, new TrustedProxies()));
+    const sync: SyncHouse = new SyncHouse(house, new RawForwarder(upstream, new TrustedProxies()), limits);
     const proxy = await listen((req, res) => void sync.#handler.handle(req, res));
     sync.#origin = proxy.origin;
     onTestFinished(() => sync.polls.close());
     return sync;
   }
 
-  private constructor(house: PeekingHouse, forwarder: RawForwarder) {
+  private constructor(house: PeekingHouse, forwarder: RawForwarder, limits: Partial<HeldLimits>) {
     this.house = house;
     this.forwarder = forwarder;
     this.polls = new UpstreamPolls(house.clock);
     const { held, polls } = this;
+    const answers = new HeldAnswers(limits);
     const race = new SyncRace({ ...house, held });
     const { joins } = house;
     const tokenMode = () => this.tokenMode;
-    const peekingSync = new PeekingSync({ ...house, forwarder, race, joins, polls, held, tokenMode });
+    const parts = { forwarder, race, joins, polls, held, answers, tokenMode };
+    const peekingSync = new PeekingSync({ ...house, ...parts });
     const trusted = new TrustedProxies();
     this.#handler = new SyncHandler({ ...house, forwarder, peekingSync, held, trusted });
   }

@@ -30,6 +30,14 @@ it('whoami: user and device, by header or by query, noted with their address', a
   expect(JSON.stringify(seen)).toContain('"ip":"192.0.2.7"');
 });
 
+it('whoami: a token behind a `;` is one to the homeserver, and so the caller’s here', async () => {
+  const inQuery = caller(null, `x;access_token=${alice.token}`);
+  expect((await site.homeserver.whoami(inQuery)).userId).toBe(alice.userId);
+  const bob = await register(site.synapse.url, 'behind-a-semicolon');
+  const other = caller(null, `x;access_token=${bob.token}`);
+  expect((await site.homeserver.whoami(other)).userId).toBe(bob.userId);
+});
+
 it('whoami: an appservice acts for the user whom its query names, without a device', async () => {
   const { asToken, readerUserId } = parseRegistration(site.registration);
   await site.homeserver.probe();

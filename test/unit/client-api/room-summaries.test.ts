@@ -195,6 +195,14 @@ test.each([429, 401, 500])('%s of the homeserver goes out as it came', async (st
   expect([got.status, got.body, got.headers.get('x-of')]).toEqual([status, REFUSAL, 'it']);
 });
 
+test('a refusal that is too long to be held back goes out as it came', async () => {
+  await house.peek(room.roomId);
+  const long = { ...REFUSAL, error: 'x'.repeat(300_000) };
+  answer = (_req, res) => void res.writeHead(404, { 'x-of': 'it' }).end(JSON.stringify(long));
+  const got = await get(stable(room.roomId));
+  expect([got.status, got.body, got.headers.get('x-of')]).toEqual([404, long, 'it']);
+});
+
 test('a homeserver that dies over it ⇒ 502', async () => {
   answer = (req) => void req.destroy();
   expect(await get(stable(room.roomId))).toMatchObject({ status: 502, body: { errcode: 'M_UNKNOWN' } });

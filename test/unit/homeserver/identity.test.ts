@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Caller, HomeserverDown, HomeserverRefusal } from '../../../src/homeserver/homeserver.ts';
+import { withoutIdentity } from '../../../src/homeserver/identity.ts';
+import { HttpError } from '../../../src/platform/http-client.ts';
 import { type Scripted, scriptedHomeserver } from './scripted-homeserver.ts';
 
 function caller(token: string, query = ''): Caller {
@@ -84,6 +86,27 @@ describe('whoami', () => {
   });
 });
 
+describe('what says who is calling after a `;`, where Synapse looks too', () => {
+  it('is what the homeserver is asked with, and tells callers apart', async () => {
+    const { homeserver, requests } = answering(() => ALICE);
+    await homeserver.whoami(caller('t', 'since=s1&x;access_token=one'));
+    await homeserver.whoami(caller('t', 'since=s1&x;access_token=two'));
+    expect(requests.map(({ path }) => path.split('?')[1])).toEqual([
+      'x;access_token=one',
+      'x;access_token=two',
+    ]);
+  });
+
+  it.each([
+    ['/a?x;user_id=@b:a.test', '/a?x'],
+    ['/a?user%5Fid=@b:a.test;dir=b&limit=1;;y', '/a?dir=b&limit=1;;y'],
+    ['/a?access_token=t;device_id=D', '/a'],
+    ['/a?from=1;2&to=3', '/a?from=1;2&to=3'],
+  ])('does not get into a request that is made as somebody else: %s', (target, without) => {
+    expect(withoutIdentity(target)).toBe(without);
+  });
+});
+
 describe('stored filters', () => {
   it('are asked for once for each user and ID', async () => {
     const { homeserver, requests } = scriptedHomeserver(() => [200, { room: {} }], null);
@@ -102,6 +125,14 @@ describe('stored filters', () => {
     await homeserver.filter(caller('t'), '@a:a.test', '1');
     await homeserver.filter(caller('t'), '@a:a.test', '1');
     expect(requests).toHaveLength(2);
+  });
+});
+
+describe('what is asked for while somebody waits', () => {
+  it('is read no further than 1 MiB: a larger filter cannot be had, as a homeserver that is down', async () => {
+    const { homeserver, requests } = scriptedHomeserver(() => new HttpError('too_large', 'more'), null);
+    await expect(homeserver.filter(caller('t'), '@a:a.test', '1')).rejects.toThrow(HomeserverDown);
+    expect(requests[0]).toMatchObject({ maxBytes: 1024 * 1024 });
   });
 });
 
