@@ -60,12 +60,24 @@ export interface Health {
     readonly inbound: number | null;
     readonly outbound: number;
   };
+  /** The servers that peek most rooms here, the one with most of them first. */
+  readonly inbound_servers: readonly { readonly server: string; readonly peeks: number }[];
   /** Rooms of others and the servers that they are peeked through, those with a failing one first. */
   readonly remote_rooms: readonly PeekedRoom[];
   readonly held_syncs: number;
 }
 
-const NOT_COUNTED = { device: null, previews: null, dormant: null, inbound: null };
+interface Counts {
+  readonly peeks: Omit<Health['peeks'], 'outbound'>;
+  readonly inboundServers: Health['inbound_servers'];
+}
+
+const NOT_COUNTED: Counts = {
+  peeks: { device: null, previews: null, dormant: null, inbound: null },
+  inboundServers: [],
+};
+/** Servers that are named for the peeks that they have here. */
+const MOST_INBOUND_SERVERS = 10;
 /** Rooms of others that are listed. */
 const MOST_REMOTE_ROOMS = 100;
 
@@ -83,7 +95,7 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   const unread = await problemOf(store.ping());
   const unwritten = unread === null ? await problemOf(store.probe()) : null;
   const storeProblem = unread ?? unwritten;
-  const counts = unread === null ? await countPeeks(store) : NOT_COUNTED;
+  const counts: Counts = unread === null ? await countPeeks(store) : NOT_COUNTED;
   const feeds = residentFeeds.status();
   const report = await deps.report();
   const problem = problemOfHomeserver(peekingSwitch.off, report);
@@ -96,10 +108,10 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
   metrics.feedsRunning.set({ feed: 'remote' }, outbound.count);
   metrics.outboundPeeks.set(outbound.count);
   metrics.outboundFailing.set(outbound.failing);
-  if (counts.device !== null) metrics.devicePeeks.set(counts.device);
-  if (counts.previews !== null) metrics.livePreviews.set(counts.previews);
-  if (counts.dormant !== null) metrics.dormantPeeks.set(counts.dormant);
-  if (counts.inbound !== null) metrics.inboundPeeks.set(counts.inbound);
+  if (counts.peeks.device !== null) metrics.devicePeeks.set(counts.peeks.device);
+  if (counts.peeks.previews !== null) metrics.livePreviews.set(counts.peeks.previews);
+  if (counts.peeks.dormant !== null) metrics.dormantPeeks.set(counts.peeks.dormant);
+  if (counts.peeks.inbound !== null) metrics.inboundPeeks.set(counts.peeks.inbound);
 
   return {
     status: problem !== null || storeProblem !== null ? 'red' : degraded ? 'degraded' : 'ok',
@@ -119,7 +131,8 @@ export async function readHealth(deps: HealthDeps): Promise<Health> {
       ...(unwritten === null ? {} : { advice: NOT_WRITTEN[store.kind] }),
     },
     feeds: { resident: feeds.running, remote: outbound.count, troubled: feeds.troubled },
-    peeks: { ...counts, outbound: outbound.count },
+    peeks: { ...counts.peeks, outbound: outbound.count },
+    inbound_servers: counts.inboundServers,
     remote_rooms: outbound.rooms(MOST_REMOTE_ROOMS),
     held_syncs: deps.held.count,
   };
@@ -145,16 +158,33 @@ function problemOfHomeserver(
   return off === null ? null : { problem: off.reason, advice: off.advice };
 }
 
-async function countPeeks(store: Store): Promise<Omit<Health['peeks'], 'outbound'>> {
+async function countPeeks(store: Store): Promise<Counts> {
   try {
-    const [all, inbound] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.all()]);
+    const [all, byServer] = await Promise.all([store.devicePeeks.all(), store.inboundPeeks.countByServer()]);
     const live = all.filter((peek) => peek.ended === null);
     const previews = live.filter(isPreview).length;
     const dormant = live.filter((peek) => peek.dormantSince !== null).length;
-    return { device: live.length - previews, previews, dormant, inbound: inbound.length };
+    return {
+      peeks: { device: live.length - previews, previews, dormant, inbound: sumOf(byServer.values()) },
+      inboundServers: serversWithMost(byServer),
+    };
   } catch {
     return NOT_COUNTED;
   }
+}
+
+function sumOf(counts: Iterable<number>): number {
+  let sum = 0;
+  for (const count of counts) sum += count;
+  return sum;
+}
+
+function serversWithMost(byServer: ReadonlyMap<string, number>): Health['inbound_servers'] {
+  return [...byServer]
+    .filter(([, peeks]) => peeks > 0)
+    .map(([server, peeks]) => ({ server, peeks }))
+    .toSorted((a, b) => b.peeks - a.peeks)
+    .slice(0, MOST_INBOUND_SERVERS);
 }
 
 async function problemOf(promise: Promise<void>): Promise<string | null> {

@@ -14,6 +14,7 @@ export function statusPage(health: Health): string {
     ['Peeks of devices', String(health.peeks.device ?? 'unknown')],
     ['Previews', String(health.peeks.previews ?? 'unknown')],
     ['Inbound peeks', String(health.peeks.inbound ?? 'unknown')],
+    ['… most of them of', inboundServers(health)],
     ['Outbound peeks', String(health.peeks.outbound)],
     ['Held syncs', String(health.held_syncs)],
   ];
@@ -40,6 +41,10 @@ ${cells}
 function peeking({ status, homeserver }: Health): string {
   if (!homeserver.peeking) return `off: ${homeserver.problem ?? ''}`;
   return status === 'red' ? 'on, and waits until the problem is gone' : 'on';
+}
+
+function inboundServers({ inbound_servers: servers }: Health): string {
+  return servers.map(({ server, peeks }) => `${server} (${peeks})`).join(', ') || '–';
 }
 
 /** What the homeserver and the store have of it. */

@@ -4,12 +4,13 @@ import { callerOf, forwardedFor, rawQuery } from '../client-view/client-request.
 import { CORS_HEADERS, NOT_CACHED } from '../forward/matrix-answer.ts';
 import type { TrustedProxies } from '../forward/trusted-proxies.ts';
 import type { Homeserver } from '../homeserver/homeserver.ts';
-import { isServerName } from '../matrix/ids.ts';
+import { isRoomId, isServerName } from '../matrix/ids.ts';
 import { isObject, JsonError, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
 import type { Peeker, Peeking } from '../peeking/peeking.ts';
 import type { Logger } from '../platform/log.ts';
 import { MatrixError } from '../platform/matrix-error.ts';
+import { noteRequest } from '../platform/request-notes.ts';
 import { Allowance } from './allowance.ts';
 import { sendFailure } from './errors.ts';
 
@@ -40,14 +41,18 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
   const unpeeks = new Allowance(deps.rate.count * UNPEEKS_PER_PEEK, deps.rate.perMs);
   const body = express.raw({ type: () => true, limit: MOST_BODY_BYTES });
 
-  const route = (path: RegExp, handle: (req: Request, who: Peeker, room: string) => Promise<JsonObject>) => {
+  type Handle = (req: Request, who: Peeker, room: string, res: Response) => Promise<JsonObject>;
+  const route = (path: RegExp, handle: Handle) => {
     return async (req: Request, res: Response): Promise<void> => {
       try {
         const caller = callerOf(req, forwardedFor(req, deps.trusted));
         // Rare and worth a question: a token that was logged out elsewhere starts and ends nothing.
         deps.homeserver.forget(caller);
         const who = await deps.homeserver.whoami(caller);
-        const answer = await handle(req, { ...who, caller }, roomOf(req, path));
+        noteRequest(res, { user: who.userId });
+        const room = roomOf(req, path);
+        if (isRoomId(room)) noteRequest(res, { room });
+        const answer = await handle(req, { ...who, caller }, room, res);
         res.writeHead(200, [...CORS_HEADERS, ...NOT_CACHED, 'Content-Type', 'application/json']);
         res.end(JSON.stringify(answer));
       } catch (error) {
@@ -59,10 +64,11 @@ export function createClientRouter(deps: ClientRouterDeps): Router {
   router.post(
     PEEK_PATH,
     body,
-    route(PEEK_PATH, async (req, who, room) => {
+    route(PEEK_PATH, async (req, who, room, res) => {
       const servers = namedServers(req);
       await peeks.spend(who.userId);
       const { roomId, expiresAt } = await deps.peeking.peek(who, room, servers);
+      noteRequest(res, { room: roomId });
       return { room_id: roomId, peek_expiry_ts: expiresAt };
     }),
   );

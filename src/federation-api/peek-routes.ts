@@ -6,6 +6,7 @@ import { isRoomId } from '../matrix/ids.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import { limitExceeded, MatrixError } from '../platform/matrix-error.ts';
+import { noteRequest } from '../platform/request-notes.ts';
 import { sendChunks, sendJson } from './answers.ts';
 import { refuse } from './errors.ts';
 import { type PeekPath, parsePeekPath } from './peek-path.ts';
@@ -43,7 +44,9 @@ export function peekRoutes(deps: PeekRoutesDeps): RequestHandler {
         throw new MatrixError(400, 'M_NOT_JSON', 'The body is empty');
       }
       const server = await deps.authenticate(request);
+      noteRequest(res, { server });
       if (!isRoomId(path.roomId)) throw new MatrixError(404, 'M_NOT_FOUND', 'This is not a room ID');
+      noteRequest(res, { room: path.roomId });
       await consume(action === 'put' || action === 'snapshot' ? limiter : small, server);
       await answer(res, deps, action, server, path);
     } catch (error) {

@@ -157,7 +157,9 @@ export class Previews {
       this.#unpeekable.add(roomId);
       return null;
     }
+    const isNew = !previewing.mayRead(who, roomId);
     const preview = await this.#opening.run(roomId, () => previewing.begin(who, roomId));
+    if (isNew) this.#deps.logger.info({ user: who.userId, room: roomId }, 'a preview was begun');
     this.#unpeekable.delete(roomId);
     return { preview, who };
   }

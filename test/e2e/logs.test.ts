@@ -101,14 +101,18 @@ it('No access token, sync token or key is in the logs; own requests carry a requ
     expect(id).toMatch(/^[0-9A-Za-z]{10}$/);
     const lines = (await answered.get(site))?.filter(({ req }) => req === id);
     expect(lines).toMatchObject([{ path, status: answer.status }]);
+    if (answer.status === 200)
+      expect(lines).toMatchObject([{ user: expect.stringMatching(/^@bob/), room: roomId }]);
   }
   // B has peeked into A's room with requests of its own, which A has answered.
   const ofServers = ((await answered.get(pair.a)) ?? []).filter(
     ({ path }) => typeof path === 'string' && path.startsWith(`/_matrix/federation/v1/peek/${enc(roomId)}/`),
   );
   expect(ofServers.map(({ method }) => method)).toEqual(expect.arrayContaining(['PUT', 'DELETE']));
-  for (const line of ofServers)
+  for (const line of ofServers) {
     expect(line).toMatchObject({ req: expect.stringMatching(/^[0-9A-Za-z]{10}$/) });
+    if (line.status === 200) expect(line).toMatchObject({ server: pair.b.serverName, room: roomId });
+  }
   const ids = (await answered.get(pair.a))?.map(({ req }) => req).filter((req) => req !== undefined) ?? [];
   expect(new Set(ids).size).toBe(ids.length);
 });

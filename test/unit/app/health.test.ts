@@ -72,6 +72,7 @@ describe('health', () => {
       store: { kind: 'sqlite', up: true },
       feeds: { resident: expect.any(Number), remote: 1, troubled: [] },
       peeks: { device: 2, dormant: 0, previews: 1, inbound: 0, outbound: 1 },
+      inbound_servers: [],
       remote_rooms: [
         {
           room: '!remote:there.test',
@@ -91,6 +92,22 @@ describe('health', () => {
     expect(text).toContain('peek_proxy_device_peeks 2');
     expect(text).toContain('peek_proxy_store_up 1');
     expect(text).toContain('peek_proxy_homeserver_up 1');
+  });
+
+  test('names the ten servers that peek most rooms here', async () => {
+    const { house, health, get } = await served();
+    const times = { createdAt: 0, renewedAt: 0, expiresAt: house.clock.now() + 60_000 };
+    for (let many = 1; many <= 12; many++) {
+      for (let i = 0; i < many; i++) {
+        const peek = { server: `s${many}.test`, roomId: `!${i}:here.test`, peekId: `${i}`, ...times };
+        await house.store.inboundPeeks.put(peek, 0, 100);
+      }
+    }
+    const { inbound_servers: servers, peeks } = await health();
+    expect(peeks.inbound).toBe(78);
+    expect(servers.map((one) => one.peeks)).toEqual([12, 11, 10, 9, 8, 7, 6, 5, 4, 3]);
+    expect(servers[0]).toEqual({ server: 's12.test', peeks: 12 });
+    expect((await get('/')).text).toContain('<td>s12.test (12), s11.test (11),');
   });
 
   test('is degraded without a reader, and says what to set', async () => {

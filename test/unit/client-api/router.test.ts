@@ -3,7 +3,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import express from 'express';
+import { pino } from 'pino';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { requestLog } from '../../../src/app/request-log.ts';
 import { createClientRouter } from '../../../src/client-api/router.ts';
 import { TrustedProxies } from '../../../src/forward/trusted-proxies.ts';
 import { HomeserverDown, HomeserverRefusal } from '../../../src/homeserver/homeserver.ts';
@@ -11,16 +13,22 @@ import type { JsonObject } from '../../../src/matrix/json.ts';
 import { RemoteUnreachable } from '../../../src/remote-servers/remote-servers.ts';
 import { ALICE, EXPIRE_AFTER, PEER, PeekingHouse } from '../../support/peeking-house.ts';
 import { RoomBuilder } from '../../support/room-builder.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 
 const C = '/_matrix/client';
 let house: PeekingHouse;
 let port: number;
+/** The lines of the requests. */
+let lines: JsonObject[];
 
 beforeEach(async () => {
   house = await PeekingHouse.open();
   house.homeserver.identities.set('Bearer alice', ALICE);
   const rate = { count: 10, perMs: 60_000 };
   const app = express();
+  lines = [];
+  const write = (line: string) => void lines.push(JSON.parse(line) as JsonObject);
+  app.use(requestLog(pino({ level: 'info' }, { write }), house.clock, seededRandom(1)));
   app.use(createClientRouter({ ...house, trusted: new TrustedProxies(), rate }));
   app.use((_req, res) => void res.status(404).json({ passed: 'on' }));
   const server = createServer(app).listen(0, '127.0.0.1');
@@ -243,4 +251,17 @@ describe('/unpeek answers', () => {
     expect(await unpeek(room.roomId)).toMatchObject({ status: 200 });
     expect(await unpeek(room.roomId)).toMatchObject({ status: 400 });
   });
+});
+
+test('the line of a request names the user and the room, and of a stranger’s neither', async () => {
+  const room = resident();
+  await peek(room);
+  await unpeek(room);
+  house.homeserver.whoami = () => Promise.reject(new HomeserverRefusal(401, Buffer.from('{}')));
+  await peek(room);
+  await expect.poll(() => lines.length).toBe(3);
+  const who = { user: ALICE.userId, room };
+  expect(lines).toMatchObject([{ status: 200, ...who }, { status: 200, ...who }, { status: 401 }]);
+  expect(lines[2]).not.toHaveProperty('user');
+  expect(lines[2]).not.toHaveProperty('room');
 });

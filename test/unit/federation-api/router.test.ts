@@ -4,6 +4,7 @@ import express from 'express';
 import { pino } from 'pino';
 import request from 'supertest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { requestLog } from '../../../src/app/request-log.ts';
 import { createFederationRouter, type FederationRouterDeps } from '../../../src/federation-api/router.ts';
 import { RawForwarder } from '../../../src/forward/raw-forwarder.ts';
 import { TrustedProxies } from '../../../src/forward/trusted-proxies.ts';
@@ -13,6 +14,7 @@ import { MatrixError } from '../../../src/platform/matrix-error.ts';
 import type { ReceivedRequest } from '../../../src/remote-servers/request-authenticator.ts';
 import { StoreDownError } from '../../../src/store/store.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 
 const PEEK = '/_matrix/federation/v1/peek/!r:here.test/abc';
 const AUTHORIZATION = `X-Matrix origin="there.test",key="ed25519:1",sig="${'A'.repeat(86)}"`;
@@ -91,6 +93,9 @@ afterEach(async () => {
   await new Promise((closed) => homeserver.close(closed));
 });
 
+/** Where requests have their line. */
+let requests = pino({ level: 'silent' });
+
 /** The lines of the log from now on. */
 function logInto(): () => Record<string, unknown>[] {
   const lines: string[] = [];
@@ -100,6 +105,7 @@ function logInto(): () => Record<string, unknown>[] {
 
 function app() {
   const app = express();
+  app.use(requestLog(requests, clock, seededRandom(1)));
   app.use(createFederationRouter(deps));
   app.use((_req, res) => void res.status(299).send('next'));
   return request(app);
@@ -117,6 +123,21 @@ describe('peek endpoints', () => {
       ['snapshot', 'there.test', '!r:here.test', ['12']],
     ]);
     expect(released).toBe(2);
+  });
+
+  test('the line of a request that went well names the server and the room; of one that is not signed, neither', async () => {
+    const lines: string[] = [];
+    requests = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+    await app().put(PEEK).set({ Authorization: AUTHORIZATION }).send({}).expect(200);
+    const forged = { Authorization: AUTHORIZATION.replace('A', 'B') };
+    await app().put(PEEK).set(forged).send({}).expect(401);
+    await expect.poll(() => lines.length).toBe(2);
+    requests = pino({ level: 'silent' });
+    const [well, badly] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(well).toMatchObject({ path: PEEK, status: 200, server: 'there.test', room: '!r:here.test' });
+    expect(badly).toMatchObject({ path: PEEK, status: 401 });
+    expect(badly).not.toHaveProperty('server');
+    expect(badly).not.toHaveProperty('room');
   });
 
   test('DELETE is accepted with and without a body, and the signature covers the one that is there', async () => {

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { JsonObject } from '../../../src/matrix/json.ts';
 import { limitExceeded } from '../../../src/platform/matrix-error.ts';
 import { RemoteRefusal } from '../../../src/remote-servers/remote-servers.ts';
@@ -40,6 +40,15 @@ describe('the initial sync of a room that the homeserver is not in', () => {
     for (const event of [...chunk, ...state]) {
       expect(event).toMatchObject({ room_id: room.roomId, event_id: expect.stringMatching(/^\$/) });
     }
+  });
+
+  test('is begun once, and the log says for whom', async () => {
+    const room = preview.remote(new RoomBuilder());
+    const info = vi.spyOn(preview.house.logger, 'info');
+    await preview.initialSync(room);
+    await preview.initialSync(room);
+    const begun = info.mock.calls.filter(([, text]) => text === 'a preview was begun');
+    expect(begun.map(([about]) => about)).toEqual([{ user: ALICE.userId, room: room.roomId }]);
   });
 
   test.each(['api/v1', 'r0', 'v3', 'unstable'])('and polls are answered under %s', async (prefix) => {
