@@ -6,6 +6,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Store } from '../store/store.ts';
 import type { BecomingResident } from './becoming-resident.ts';
 import type { Dormancy } from './dormancy.ts';
+import { LogSizes } from './log-sizes.ts';
 import type { Peeking } from './peeking.ts';
 import type { Previewing } from './previewing.ts';
 import type { RoomReaders } from './room-readers.ts';
@@ -15,6 +16,8 @@ import type { Waking } from './waking.ts';
 const KEEP_MS = 36 * 3_600_000;
 /** … and not more events than this: more than a day of a busy room. */
 const KEEP_EVENTS = 50_000;
+/** … and of these, if they are large, about so many bytes: more than 50 000 ordinary events have. */
+const KEEP_BYTES = 256 * 1024 * 1024;
 /** What a first section shows, and some to spare. */
 const NEWEST_KEPT = 50;
 const PRUNED_AT_ONCE = 500;
@@ -39,9 +42,11 @@ export interface SweepsDeps {
 /** What is due from time to time. Under a lease, so that one process of several does it. */
 export class Sweeps {
   readonly #deps: SweepsDeps;
+  readonly #sizes: LogSizes;
 
   constructor(deps: SweepsDeps) {
     this.#deps = deps;
+    this.#sizes = new LogSizes(deps.store.logs, KEEP_BYTES);
   }
 
   async run(): Promise<void> {
@@ -86,11 +91,15 @@ export class Sweeps {
 
   async #prune(now: number): Promise<void> {
     const { store } = this.#deps;
-    for (const log of await store.logs.all()) {
-      const bySize = log.head - KEEP_EVENTS + 1;
-      if (bySize > log.tail) await store.logs.prune(log.roomId, bySize);
+    const logs = await store.logs.all();
+    this.#sizes.retain(new Set(logs.map(({ roomId }) => roomId)));
+    for (const log of logs) {
+      const byCount = log.head - KEEP_EVENTS + 1;
+      if (byCount > log.tail) await store.logs.prune(log.roomId, byCount);
       // The newest events stay however old they are: a first section shows them.
       const newestKept = log.head - NEWEST_KEPT;
+      const bySize = await this.#sizes.surplusBefore({ ...log, tail: Math.max(log.tail, byCount) });
+      if (bySize !== null) await store.logs.prune(log.roomId, Math.min(bySize, newestKept + 1));
       const oldest = await store.logs.read(log.roomId, log.tail - 1, PRUNED_AT_ONCE);
       const kept = oldest.findIndex(
         (entry) => entry.receivedAt > now - KEEP_MS || entry.position > newestKept,

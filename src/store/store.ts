@@ -131,6 +131,8 @@ export interface RoomLogStore {
   read(roomId: string, after: number, limit: number): Promise<LogEntry[]>;
   /** The newest `limit` entries at or below `upTo`, oldest first. */
   readLast(roomId: string, upTo: number, limit: number): Promise<LogEntry[]>;
+  /** How many bytes the entries at `first` to `last` have, about: a few hundred positions at most are asked for. */
+  bytes(roomId: string, first: number, last: number): Promise<number>;
   /** Which of these event IDs the log holds, with their positions. */
   positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>>;
   /** Changes the feed's own fields. */

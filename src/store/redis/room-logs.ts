@@ -65,6 +65,11 @@ export class RedisRoomLogs implements RoomLogStore {
     return toEntries(await this.#redis.run(scripts.logReadLast, [log, entries], bounds));
   }
 
+  async bytes(roomId: string, first: number, last: number): Promise<number> {
+    const { log, entries } = roomKeys(roomId);
+    return Number(await this.#redis.run(scripts.logBytes, [log, entries], [whole(first), whole(last)]));
+  }
+
   async positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>> {
     const found = new Map<string, number>();
     if (eventIds.length === 0) return found;

@@ -17,6 +17,7 @@ export const scripts = {
   logAppend: script('log-append'),
   logReadAfter: script('log-read-after'),
   logReadLast: script('log-read-last'),
+  logBytes: script('log-bytes'),
   logPrune: script('log-prune'),
   replicaWrite: script('replica-write'),
   replicaSwitch: script('replica-switch'),

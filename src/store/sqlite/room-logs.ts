@@ -66,6 +66,12 @@ export class SqliteRoomLogs implements RoomLogStore {
     return this.#db.read(() => this.#db.all<EntryRow>(sql, roomId, upTo, rows(limit)).map(toEntry)).reverse();
   }
 
+  async bytes(roomId: string, first: number, last: number): Promise<number> {
+    const sql = `SELECT total(octet_length(json)) AS bytes FROM log_entries
+                 WHERE room_id = ? AND position BETWEEN ? AND ?`;
+    return this.#db.read(() => this.#db.get<{ bytes: number }>(sql, roomId, first, last)?.bytes ?? 0);
+  }
+
   async positions(roomId: string, eventIds: readonly string[]): Promise<Map<string, number>> {
     return this.#db.read(() => {
       const found = new Map<string, number>();

@@ -258,6 +258,28 @@ export function roomLogConformance(given: Given): void {
       expect(await given.store.logs.all()).toHaveLength(1);
     });
 
+    test('the bytes of some entries are told, and little more', async () => {
+      const large = entry('$b', { json: JSON.stringify({ body: 'é'.repeat(5000) }) });
+      await open({ entries: [entry('$a'), large, entry('$c')] });
+      const bytes = (first: number, last: number) =>
+        given.store.logs.bytes(ROOM, FIRST + first, FIRST + last);
+      const sizes = [entry('$a'), large, entry('$c')].map(({ json }) => Buffer.byteLength(json));
+      const [a = 0, b = 0, c = 0] = sizes;
+      for (const [first, last, size] of [
+        [1, 1, b],
+        [0, 2, a + b + c],
+        [-500, 0, a],
+        [2, 500, c],
+      ] as const) {
+        expect(await bytes(first, last)).toBeGreaterThanOrEqual(size);
+        expect(await bytes(first, last)).toBeLessThan(size + 500);
+      }
+      expect(await bytes(3, 500)).toBe(0);
+      await given.store.logs.prune(ROOM, FIRST + 2);
+      expect(await bytes(0, 2)).toBe(await bytes(2, 2));
+      expect(await given.store.logs.bytes('!none', FIRST, FIRST + 500)).toBe(0);
+    });
+
     test('a dropped log leaves nothing and may be opened again above its earlier self', async () => {
       await open({ entries: [stateEntry('$a', 'm.room.name', '')], intoReplica: true });
       await given.store.replicas.add(ROOM, [], [stateEvent('$create', 'm.room.create', '')]);

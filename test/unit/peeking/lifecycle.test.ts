@@ -264,6 +264,42 @@ describe('pruning', () => {
     expect(await left(200, 10)).toBe(50);
   });
 
+  test('by size leaves the newest that have 256 MiB, and measures old events once', async () => {
+    const house = await PeekingHouse.open();
+    const room = house.resident(new RoomBuilder());
+    await house.peek(room.roomId);
+    await house.residentFeeds.stop(room.roomId);
+    const entries = Array.from({ length: 9000 }, (_, i) =>
+      newEntry(
+        { eventId: `$${i}`, pdu: { type: 'm.test', content: {}, depth: i }, replaces: null },
+        house.clock.now(),
+        { shown: true, applied: true },
+      ),
+    );
+    await house.store.logs.append(room.roomId, { entries });
+    const { logs } = house.store;
+    let measured = 0;
+    // Each event as large as may be.
+    logs.bytes = async (roomId, first, last) => {
+      measured++;
+      const { head, tail } = await house.log(roomId);
+      return (Math.min(last, head) - Math.max(first, tail) + 1) * 65_536;
+    };
+    await house.sweeps.run();
+    const log = await house.log(room.roomId);
+    const left = log.head - log.tail + 1;
+    expect(left).toBeLessThanOrEqual(4096);
+    expect(left).toBeGreaterThan(4096 - 500);
+    const before = measured;
+    await house.store.logs.append(room.roomId, {
+      entries: entries.slice(0, 600).map((entry, i) => ({ ...entry, eventId: `$later${i}` })),
+    });
+    await house.sweeps.run();
+    expect(measured - before).toBeLessThanOrEqual(3);
+    const later = await house.log(room.roomId);
+    expect(later.head - later.tail + 1).toBeLessThanOrEqual(4096);
+  });
+
   test('is not stopped by more old events than are looked at in one go', async () => {
     expect(await left(1500, 0)).toBe(50);
   });
