@@ -26,7 +26,8 @@ export async function runCommand(args: readonly string[], env: Environment): Pro
       return withConfig(env, serve);
     case 'registration':
       return withConfig(env, async (config) => {
-        process.stdout.write(makeRegistration(config.serverName, systemRandom));
+        const path = config.reader?.kind === 'registration' ? config.reader.path : undefined;
+        process.stdout.write(makeRegistration(config.serverName, systemRandom, path));
         return 0;
       });
     case 'healthcheck':

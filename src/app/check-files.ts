@@ -9,7 +9,9 @@ export function checkFiles(config: Config): void {
   const files = new SettingFiles();
   files.read('PEEK_SIGNING_KEY_PATH', config.signingKeyPath, parseSigningKeys);
   if (config.reader?.kind === 'registration') {
-    files.read('PEEK_REGISTRATION_PATH', config.reader.path, parseRegistration);
+    const { path } = config.reader;
+    const advice = `make it with: node dist/main.js registration > ${path}`;
+    files.read('PEEK_REGISTRATION_PATH', path, parseRegistration, advice);
   }
   if (config.federationCaPath !== null) {
     files.read('PEEK_FEDERATION_CA_PATH', config.federationCaPath, (text) => new X509Certificate(text));

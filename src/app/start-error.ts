@@ -16,14 +16,21 @@ export class StartError extends Error {
 export class SettingFiles {
   readonly #problems: string[] = [];
 
-  /** The file made into what it holds; null where that is not possible, and noted. */
-  read<T>(name: SettingName, path: string, make: (text: string) => T): T | null {
+  /**
+   * The file made into what it holds; null where that is not possible, and noted. `advice` is given where there is no
+   * file, or nothing in it.
+   */
+  read<T>(name: SettingName, path: string, make: (text: string) => T, advice?: string): T | null {
+    const then = advice === undefined ? '' : `; ${advice}`;
     try {
-      return make(readFileSync(path, 'utf8'));
+      const text = readFileSync(path, 'utf8');
+      if (text.trim() !== '') return make(text);
+      this.#problems.push(`${name} (${path}): the file is empty${then}`);
     } catch (error) {
-      this.#problems.push(`${name} (${path}): ${reasonOf(error)}`);
-      return null;
+      const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+      this.#problems.push(`${name} (${path}): ${reasonOf(error)}${isMissing ? then : ''}`);
     }
+    return null;
   }
 
   /** Throws `StartError` when anything could not be read. */

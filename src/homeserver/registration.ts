@@ -7,6 +7,7 @@ const ID = 'matrix-peek-proxy';
 const SENDER_LOCALPART = '_peek_proxy';
 const READER_LOCALPART = '_peek_reader';
 const TOKEN_LENGTH = 64;
+const USUAL_PATH = '/etc/matrix-synapse/peek-registration.yaml';
 
 /** What we need of an appservice registration (application service API, "Registration"). */
 export interface Registration {
@@ -24,8 +25,8 @@ export class RegistrationError extends Error {
   override readonly name = 'RegistrationError';
 }
 
-/** A registration file with fresh tokens, for the homeserver and for us. */
-export function makeRegistration(serverName: string, random: Random): string {
+/** A registration file with fresh tokens, for the homeserver and for us; its comment says that it is at `path`. */
+export function makeRegistration(serverName: string, random: Random, path = USUAL_PATH): string {
   const reader = `@${READER_LOCALPART}:${serverName}`;
   return `# Registers ${reader}, a user who is in no room: as this user matrix-peek-proxy
 # reads world-readable rooms of the homeserver.
@@ -33,9 +34,9 @@ export function makeRegistration(serverName: string, random: Random): string {
 # Put this file where the homeserver can read it, name it in homeserver.yaml and restart the homeserver:
 #
 #   app_service_config_files:
-#     - /etc/matrix-synapse/peek-registration.yaml
+#     - ${oneLine(path)}
 #
-# Give the proxy the same file: PEEK_REGISTRATION_PATH=/etc/matrix-synapse/peek-registration.yaml
+# Give the proxy the same file: PEEK_REGISTRATION_PATH=${oneLine(path)}
 # It holds secrets: nobody else should be able to read it.
 id: ${ID}
 as_token: "${alphanumeric(random, TOKEN_LENGTH)}"
@@ -93,6 +94,11 @@ function requiredText(file: Record<string, unknown>, name: string): string {
   const value = file[name];
   if (typeof value !== 'string' || value === '') throw new RegistrationError(`${name} is missing`);
   return value;
+}
+
+/** A comment ends with its line. */
+function oneLine(text: string): string {
+  return text.replace(/\p{C}|\p{Zl}|\p{Zp}/gu, '?');
 }
 
 function literalRegex(text: string): string {

@@ -2,6 +2,7 @@ import { type PeekAnswer, PeekAnswerUnusable } from '../feeds/answers/peek-answe
 import type { RemoteFeed } from '../feeds/remote/remote-feed.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
+import { certificateAdvice } from '../platform/untrusted-certificate.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
 import type { Asked, AskRoom } from './ask-room.ts';
@@ -166,7 +167,7 @@ export class Subscriber {
     if (error instanceof AskedLately) return failure;
     this.#recent.failed(server, roomId, error);
     this.#deps.logger.info(
-      { room: roomId, server, reason: failure.reason },
+      { room: roomId, server, reason: failure.reason, ...certificateAdvice(error) },
       'a server could not be peeked through',
     );
     return failure;

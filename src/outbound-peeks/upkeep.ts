@@ -4,6 +4,7 @@ import type { JsonObject } from '../matrix/json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { certificateAdvice } from '../platform/untrusted-certificate.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
 import { type OutboundPeek, type RoomLog, type Store, StoreDownError } from '../store/store.ts';
 import type { Companions } from './companions.ts';
@@ -191,7 +192,7 @@ export class Upkeep {
       }
       if (!limited) standing.failed(server, now);
       logger.warn(
-        { room: roomId, server, reason: String(error) },
+        { room: roomId, server, reason: String(error), ...certificateAdvice(error) },
         'a peek could not be renewed; it is tried again, and then through another server',
       );
       if (!due) return;

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { type Clock, systemClock } from './clock.ts';
 import { CollectedBody, LARGE_BODY_BYTES } from './collected-body.ts';
+import { untrustedCertificate } from './untrusted-certificate.ts';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
@@ -181,6 +182,7 @@ function codeOf(error: unknown): string | null {
 
 function asHttpError(request: HttpRequest, error: unknown): HttpError {
   if (error instanceof HttpError) return error;
-  const text = error instanceof Error && error.message !== '' ? error.message : codeOf(error);
+  const said = error instanceof Error && error.message !== '' ? error.message : codeOf(error);
+  const text = untrustedCertificate(error) ?? said;
   return new HttpError('connection', `${request.origin}: ${text ?? 'the connection failed'}`, error);
 }

@@ -9,6 +9,7 @@ import type { Dns } from '../../../src/platform/dns.ts';
 import { type Destination, GuardedAgent, type HttpsRequest } from '../../../src/platform/guarded-agent.ts';
 import { HttpError } from '../../../src/platform/http-client.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
+import { certificateAdvice } from '../../../src/platform/untrusted-certificate.ts';
 import { ServerResolver } from '../../../src/remote-servers/server-resolver.ts';
 import { SrvTargets } from '../../../src/remote-servers/srv-targets.ts';
 import { testCertificates } from '../../support/certificates.ts';
@@ -135,14 +136,18 @@ describe('bad cert, wrong name, expired, self-signed', () => {
     const server = await peer(
       selfSigned('localhost', new Date(Date.now() - DAY), new Date(Date.now() + DAY)),
     );
-    expect((await failure(agent().request(named(server), get))).message).toMatch(/self-signed/);
+    const error = await failure(agent().request(named(server), get));
+    expect(error.message).toMatch(/: its certificate is self-signed$/);
+    expect(certificateAdvice(error).advice).toContain('PEEK_FEDERATION_CA_PATH');
   });
 
   test('expired ⇒ refused, though its authority is trusted', async () => {
     const expired = selfSigned('localhost', new Date(Date.now() - 2 * DAY), new Date(Date.now() - DAY));
     const server = await peer(expired);
     const trusting = agent({ extraCa: expired.cert });
-    expect((await failure(trusting.request(named(server), get))).message).toMatch(/expired/);
+    const error = await failure(trusting.request(named(server), get));
+    expect(error.message).toMatch(/expired/);
+    expect(certificateAdvice(error)).toEqual({});
   });
 
   test('the same self-signed one is accepted in its time when it is trusted: the check above is of time', async () => {
@@ -153,7 +158,12 @@ describe('bad cert, wrong name, expired, self-signed', () => {
 
   test('bad cert: of an unknown authority ⇒ refused', async () => {
     const server = await peer(good);
-    expect((await failure(agent({ extraCa: '' }).request(named(server), get))).reason).toBe('connection');
+    const error = await failure(agent({ extraCa: '' }).request(named(server), get));
+    expect(error.reason).toBe('connection');
+    expect(error.message).toMatch(/: its certificate is of no authority that is trusted here$/);
+    expect(certificateAdvice(new Error('outer', { cause: error })).advice).toContain(
+      'PEEK_FEDERATION_CA_PATH',
+    );
   });
 });
 

@@ -26,8 +26,27 @@ test('files that cannot be used are all named at once, each with its setting', (
   };
   const problems = () => checkFiles(config(files));
   expect(problems).toThrow('PEEK_SIGNING_KEY_PATH (/nonexistent): ENOENT');
-  expect(problems).toThrow('PEEK_REGISTRATION_PATH');
+  expect(problems).toThrow(`PEEK_REGISTRATION_PATH (${files.PEEK_REGISTRATION_PATH}): the file is empty`);
   expect(problems).toThrow('PEEK_FEDERATION_CA_PATH');
+});
+
+test.each([
+  ['no', () => join(folder, 'nowhere.yaml'), 'ENOENT'],
+  ['an empty', () => written('registration.yaml', '\n'), 'the file is empty'],
+])('%s registration file ⇒ the command that makes one', (_, make, reason) => {
+  const key = written('signing.key', `ed25519 a_test ${'A'.repeat(42)}E\n`);
+  const path = make();
+  const problems = () => checkFiles(config({ PEEK_SIGNING_KEY_PATH: key, PEEK_REGISTRATION_PATH: path }));
+  expect(problems).toThrow(reason);
+  expect(problems).toThrow(`; make it with: node dist/main.js registration > ${path}`);
+});
+
+test('a registration file that is wrong is to be mended, not made anew', () => {
+  const path = written('list.yaml', '- 1');
+  const problems = () =>
+    checkFiles(config({ PEEK_SIGNING_KEY_PATH: '/nonexistent', PEEK_REGISTRATION_PATH: path }));
+  expect(problems).toThrow('not a YAML mapping');
+  expect(problems).not.toThrow('make it with');
 });
 
 test('files that are well stop nothing', () => {

@@ -16,6 +16,14 @@ describe('a registration', () => {
     expect(text).toMatch(/^rate_limited: false$/m);
   });
 
+  it('names the path that it is made for, in comments that end with their lines', () => {
+    const text = makeRegistration('a.test', systemRandom, '/srv/peek.yaml\nid: other');
+    expect(text).toContain('#     - /srv/peek.yaml?id: other\n');
+    expect(text).toContain('PEEK_REGISTRATION_PATH=/srv/peek.yaml?id: other\n');
+    expect(text).not.toContain('/etc/matrix-synapse');
+    expect(parseRegistration(text).id).toBe('matrix-peek-proxy');
+  });
+
   it('has other tokens each time', () => {
     const tokens = [1, 2].map(() => parseRegistration(makeRegistration('a.test', systemRandom)).asToken);
     expect(new Set(tokens).size).toBe(2);

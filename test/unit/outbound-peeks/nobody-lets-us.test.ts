@@ -1,7 +1,7 @@
-import { describe, expect, test } from 'vitest';
-import type { PeekingHouse } from '../../support/peeking-house.ts';
-import { PEER } from '../../support/peeking-house.ts';
-import type { RoomBuilder } from '../../support/room-builder.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { RemoteUnreachable } from '../../../src/remote-servers/remote-servers.ts';
+import { ALICE, PEER, PeekingHouse } from '../../support/peeking-house.ts';
+import { RoomBuilder } from '../../support/room-builder.ts';
 import { down, MINUTE, OTHER, pass, peekedRoom, through } from './living.ts';
 
 /** The server's proxy is taken out: what stands behind it knows nothing of peeks. */
@@ -79,4 +79,17 @@ describe('a room that nobody lets us peek any more', () => {
     await pass(house, 120 * MINUTE);
     expect(house.outbound.failing).toBe(1);
   });
+});
+
+test('a certificate that nobody vouches for ⇒ advice in the log, none for the client', async () => {
+  const house = await PeekingHouse.open();
+  const room = house.remoteRoom(new RoomBuilder());
+  const cause = Object.assign(new Error('in the words of TLS'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
+  const unreachable = new RemoteUnreachable(`${PEER}: its certificate is self-signed`, { cause });
+  for (const method of ['PUT', 'GET']) house.remote.on(PEER, method, '/peek/', unreachable);
+  const info = vi.spyOn(house.logger, 'info');
+  const refusal = await house.peek(room.roomId, ALICE).catch((error: Error) => error);
+  expect(String(refusal)).toMatch(/\(there\.test: its certificate is self-signed\)$/);
+  const [about] = info.mock.calls.find(([, text]) => text === 'a server could not be peeked through') ?? [];
+  expect(about).toMatchObject({ server: PEER, advice: expect.stringContaining('PEEK_FEDERATION_CA_PATH') });
 });
