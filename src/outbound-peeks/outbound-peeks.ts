@@ -18,8 +18,9 @@ import { PeekRequests } from './peek-requests.ts';
 import { countFailing, type PeekedRoom, peekedRooms } from './peeked-rooms.ts';
 import { PeekedThrough } from './peeked-through.ts';
 import { serversOf } from './servers-of.ts';
+import { SharedAttempts } from './shared-attempts.ts';
 import { Standing } from './standing.ts';
-import { Subscriber } from './subscriber.ts';
+import { type RoomRace, Subscriber } from './subscriber.ts';
 import { Upkeep } from './upkeep.ts';
 
 export interface OutboundPeeksDeps {
@@ -57,7 +58,7 @@ export class OutboundPeeks {
   readonly #standing = new Standing();
   readonly #subscriber: Subscriber;
   readonly #upkeep: Upkeep;
-  readonly #subscribing = new SingleFlight<RoomLog>();
+  readonly #attempts: SharedAttempts;
   readonly #tending = new SingleFlight<void>();
   readonly #gate = new Gate(TENDED_AT_ONCE, Number.POSITIVE_INFINITY, { running: TENDED_OF_ONE });
   /** Room ID → when it was last put again since its peek had expired. */
@@ -79,6 +80,11 @@ export class OutboundPeeks {
     const companions = new Companions(deps, { subscriber, standing });
     this.#through = through;
     this.#subscriber = subscriber;
+    this.#attempts = new SharedAttempts({
+      clock: deps.clock,
+      race: () => subscriber.race(),
+      open: (roomId, race) => this.#open(roomId, race),
+    });
     this.#upkeep = new Upkeep(deps, {
       requests,
       through,
@@ -96,27 +102,45 @@ export class OutboundPeeks {
   }
 
   /**
-   * Peeks into a room through the first candidate that lets us, unless that is done already. Several callers
-   * share one attempt. Rejects with `MatrixError` (403, 404 or 502; the text names each server and why).
+   * Peeks into a room through the first candidate that lets us, unless that is done already. Several callers share one
+   * attempt: the servers that a later one names are asked beside those that are asked already. `owner`: for whom, so
+   * that nobody takes the places of others. Takes 45 seconds at most until somebody lets us. Rejects with
+   * `MatrixError` (403, 404 or 502; the text names each server that this caller named, and why).
    */
-  subscribe(roomId: string, servers: readonly string[]): Promise<RoomLog> {
-    return this.#subscribing.run(roomId, async () => {
-      const { store, serverName, memberServers } = this.#deps;
-      const live = await this.#live(roomId);
-      const log = await store.logs.get(roomId);
-      const [first] = live;
-      if (first !== undefined && log !== null && log.closed === null) {
-        await this.#learnCandidates(first, servers);
-        if (log.asleep !== null) await store.logs.setFeed(roomId, { asleep: null });
-        return log;
-      }
-      for (const peek of live) await this.#upkeep.letGo(peek);
-      const known = log === null ? [] : [...(log.asleep?.via ?? []), ...(await memberServers.of(roomId))];
-      const candidates = orderedCandidates(roomId, [...servers, ...known], serverName);
-      const opened = await this.#subscriber.subscribe(roomId, candidates, null);
-      if (log !== null && log.asleep !== null) await store.logs.setFeed(roomId, { asleep: null });
-      return opened;
+  subscribe(roomId: string, servers: readonly string[], owner = ''): Promise<RoomLog> {
+    return this.#attempts.join(roomId, servers, owner);
+  }
+
+  /**
+   * The log of a room that is peeked already, for who names these servers; null where it has to be opened. Rejects with
+   * `StoreDownError`.
+   */
+  async opened(roomId: string, servers: readonly string[]): Promise<RoomLog | null> {
+    const [first] = await this.#live(roomId);
+    const log = await this.#deps.store.logs.get(roomId);
+    if (first === undefined || log === null || log.closed !== null) return null;
+    await this.#learnCandidates(first, servers);
+    if (log.asleep !== null) await this.#deps.store.logs.setFeed(roomId, { asleep: null });
+    return log;
+  }
+
+  async #open(roomId: string, race: RoomRace): Promise<RoomLog> {
+    const { store, serverName, memberServers } = this.#deps;
+    const held = await this.opened(roomId, race.candidates);
+    if (held !== null) return held;
+    for (const peek of await this.#live(roomId)) await this.#upkeep.letGo(peek);
+    const log = await store.logs.get(roomId);
+    const known = log === null ? [] : [...(log.asleep?.via ?? []), ...(await memberServers.of(roomId))];
+    const order = (servers: readonly string[]) =>
+      orderedCandidates(roomId, [...servers, ...known], serverName);
+    const opened = await this.#subscriber.open(roomId, race, order, async () => {
+      const now = await store.logs.get(roomId);
+      // Our homeserver has come into the room while it was asked for, and feeds it.
+      return log?.feed !== 'resident' && now?.feed === 'resident' && now.closed === null ? now : null;
     });
+    if (opened.feed === 'resident') await this.letGo(roomId);
+    if (log !== null && log.asleep !== null) await store.logs.setFeed(roomId, { asleep: null });
+    return opened;
   }
 
   /** The servers through which the room is peeked, and those that it might be; none where it is not. */
@@ -143,8 +167,13 @@ export class OutboundPeeks {
     return this.#through.peeksAny(server);
   }
 
+  /** Whether servers are being asked for the room, by whomever. */
+  isOpening(roomId: string): boolean {
+    return this.#attempts.has(roomId);
+  }
+
   isPeeked(roomId: string): boolean {
-    return this.#through.isPeeked(roomId) || this.#subscribing.has(roomId);
+    return this.#through.isPeeked(roomId) || this.#attempts.has(roomId);
   }
 
   /** From memory: the servers that the room is peeked through, then other candidates, at most `mostOthers`. */
@@ -206,7 +235,7 @@ export class OutboundPeeks {
     const logs = new Map((await store.logs.all()).map((log) => [log.roomId, log]));
     const tended = [...rooms]
       .filter(([roomId, held]) => this.#upkeep.isDue(held, logs.get(roomId), now, toAsk))
-      .filter(([roomId]) => !this.#subscribing.has(roomId) && !this.#tending.has(roomId))
+      .filter(([roomId]) => !this.#attempts.has(roomId) && !this.#tending.has(roomId))
       .filter(([roomId]) => !this.#deps.feed.isCompleting(roomId))
       .map(([roomId, [first]]) =>
         this.#tend(roomId, first?.server, () => this.#upkeep.tend(roomId, now, toAsk)),

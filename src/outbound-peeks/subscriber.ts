@@ -6,9 +6,9 @@ import { certificateAdvice } from '../platform/untrusted-certificate.ts';
 import { RemoteRefusal } from '../remote-servers/remote-servers.ts';
 import type { OutboundPeek, RoomLog, Store } from '../store/store.ts';
 import type { Asked, AskRoom } from './ask-room.ts';
+import { CandidateRace } from './candidate-race.ts';
 import { combinedRefusal, type Failure, failureOf, MOST_CANDIDATES } from './candidates.ts';
 import type { Endings } from './endings.ts';
-import { firstAcceptable } from './first-acceptable.ts';
 import type { PeekedThrough } from './peeked-through.ts';
 import { AskedLately, RecentFailures } from './recent-failures.ts';
 import { intervalOf, renewAt } from './renewal.ts';
@@ -17,7 +17,10 @@ import type { Standing } from './standing.ts';
 /** A server that takes longer than this has the next one beside it. */
 const SLOW_MS = 3_000;
 /** For a whole subscription: every candidate, its answer and the verifying of it. */
-const WITHIN_MS = 45_000;
+export const WITHIN_MS = 45_000;
+
+/** Asks servers for a room, until one lets us. */
+export type RoomRace = CandidateRace<Asked>;
 
 export interface SubscriberDeps {
   readonly store: Store;
@@ -47,26 +50,68 @@ export class Subscriber {
 
   /**
    * Asks the servers in their order, and makes the room's log out of the answer, or goes on with it. `held` is the
-   * peek that this one continues, if it does: its server is asked under the same peek ID, and when another server
-   * lets us, it ends. Rejects with `NobodyLetsUs` (403, 404, 502), `PeekAnswerUnusable` when the held one was let
-   * go meanwhile, or `StoreDownError`.
+   * peek that this one continues: its server is asked under the same peek ID, and when another server lets us, it
+   * ends. Rejects with `NobodyLetsUs` (403, 404, 502), `PeekAnswerUnusable` when the held one was let go meanwhile,
+   * or `StoreDownError`.
    */
-  subscribe(roomId: string, servers: readonly string[], held: OutboundPeek | null): Promise<RoomLog> {
+  async subscribe(roomId: string, servers: readonly string[], held: OutboundPeek): Promise<RoomLog> {
     return this.#deps.feed.seed(roomId, async () => (await this.obtain(roomId, servers, held)).answer);
   }
 
+  /** A race that has not begun, which callers may join. */
+  race(): RoomRace {
+    const { clock } = this.#deps;
+    return new CandidateRace({ clock, nextAfterMs: SLOW_MS, withinMs: WITHIN_MS });
+  }
+
   /**
-   * The same without touching the room's log; the caller ends the answer's rest. `held` null: beside the peeks
-   * that the room has. `candidates` are kept for the day when the server is gone.
+   * The same for a room that nobody peeks yet: those are asked whom the callers of `race` name, as `order` puts them.
+   * What `overtaken` gives once there is an answer takes the place of it, and the peek is let go. Rejects as
+   * `subscribe`; whom each caller named, and why they failed, `race` tells each.
    */
-  async obtain(
+  async open(
+    roomId: string,
+    race: RoomRace,
+    order: (servers: readonly string[]) => readonly string[],
+    overtaken: () => Promise<RoomLog | null>,
+  ): Promise<RoomLog> {
+    let instead: RoomLog | null = null;
+    try {
+      return await this.#deps.feed.seed(roomId, async () => {
+        const { answer } = await this.#settling(roomId, () => this.#obtain(roomId, race, order, null, null));
+        instead = await overtaken().catch((error: unknown) => {
+          answer.rest?.end();
+          throw error;
+        });
+        if (instead === null) return answer;
+        answer.rest?.end();
+        throw new PeekAnswerUnusable('invalid', 'the room has been opened in another way meanwhile');
+      });
+    } catch (error) {
+      if (instead === null) throw error;
+      return instead;
+    }
+  }
+
+  /**
+   * Asks without touching the room's log; the caller ends the answer's rest. `held` null: beside the peeks that the
+   * room has. `candidates` are kept for the day when the server is gone.
+   */
+  obtain(
     roomId: string,
     servers: readonly string[],
     held: OutboundPeek | null,
     candidates: readonly string[] = held?.candidates ?? servers,
   ): Promise<{ server: string; answer: PeekAnswer }> {
+    const race = this.race();
+    void race.join({ owner: '', servers, until: this.#deps.clock.now() + WITHIN_MS });
+    const inOrder = (named: readonly string[]) => named;
+    return this.#settling(roomId, () => this.#obtain(roomId, race, inOrder, held, candidates));
+  }
+
+  async #settling<T>(roomId: string, work: () => Promise<T>): Promise<T> {
     try {
-      return await this.#obtain(roomId, servers, held, candidates.slice(0, MOST_CANDIDATES));
+      return await work();
     } finally {
       this.#parts.through.settled(roomId);
     }
@@ -74,10 +119,11 @@ export class Subscriber {
 
   async #obtain(
     roomId: string,
-    servers: readonly string[],
+    race: RoomRace,
+    order: (servers: readonly string[]) => readonly string[],
     held: OutboundPeek | null,
-    candidates: readonly string[],
-  ) {
+    candidates: readonly string[] | null,
+  ): Promise<{ server: string; answer: PeekAnswer }> {
     const { rooms, through, standing, endings } = this.#parts;
     const peekIds = new Map<string, string>();
     let isBusy = false;
@@ -93,8 +139,7 @@ export class Subscriber {
         throw error;
       }
     };
-    const times = { clock: this.#deps.clock, nextAfterMs: SLOW_MS, withinMs: WITHIN_MS };
-    const { winner: first, failures, losers } = await firstAcceptable(servers, ask, times);
+    const { winner: first, failures, losers } = await race.run(ask, order);
     const explained = failures.map(({ server, error }) => this.#explain(roomId, server, error));
     const unusable = failures.filter(({ error }) => error instanceof PeekAnswerUnusable);
     // What the held server's answer shows to be closed is closed, whoever still shows it open.
@@ -114,7 +159,8 @@ export class Subscriber {
     this.#recent.succeeded(server, roomId);
     standing.heard(server);
     try {
-      await this.#keep(roomId, server, candidates, asked, held);
+      const kept = candidates ?? [server, ...race.candidates.filter((one) => one !== server)];
+      await this.#keep(roomId, server, kept.slice(0, MOST_CANDIDATES), asked, held);
     } catch (error) {
       asked.answer.rest?.end();
       if (asked.how !== 'get') endings.endQuietly(roomId, server, asked.peekId);

@@ -1,5 +1,4 @@
 import type { DevicePeeks } from '../device-peeks/device-peeks.ts';
-import type { RoomQueues } from '../feeds/room-queues.ts';
 import type { Homeserver, Identity } from '../homeserver/homeserver.ts';
 import { isRoomAlias, isRoomId, serverNameOf } from '../matrix/ids.ts';
 import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
@@ -26,18 +25,15 @@ export interface PeekingDeps {
   readonly logger: Logger;
 }
 
-/** Somebody may be opening the room through servers that say nothing: its turn is not waited for longer. */
+/** Somebody may hold the room's turn and ask a homeserver that says nothing: it is not waited for longer. */
 const RELEASE_GRACE_MS = 50;
 
 /** The stories of a client: it peeks into a room, and stops. Rejections are `MatrixError`s, as MSC2753 has them. */
 export class Peeking {
   readonly #deps: PeekingDeps;
-  /** Stories about one room happen one after the other. */
-  readonly #queues: RoomQueues;
 
   constructor(deps: PeekingDeps) {
     this.#deps = deps;
-    this.#queues = deps.readers.queues;
   }
 
   /** Starts or renews a peek; `servers` are those the client named, best first. */
@@ -48,17 +44,16 @@ export class Peeking {
   ): Promise<{ roomId: string; expiresAt: number }> {
     const { roomId, known } = await this.#resolve(roomIdOrAlias);
     const { learned, devicePeeks } = this.#deps;
-    learned.learn(roomId, [...servers, ...known]);
     await devicePeeks.refuseBeyondLimit(deviceOf(who), roomId);
     return this.opened(who, roomId, [...servers, ...known], async () => {
       const { peek } = await devicePeeks.begin(deviceOf(who), roomId);
+      learned.learn(roomId, [...servers, ...known]);
       return { roomId, expiresAt: devicePeeks.expiresAt(peek) };
     });
   }
 
   /**
-   * Opens the room's log, if this user may see the room, and has `begin` give it its reader; all in the room's turn.
-   * After `servers` those are asked that were learned for the room, and the one that its ID names.
+   * Opens the room's log, if this user may see the room, and has `begin` give it its reader in the room's turn. After `servers` those are asked that were learned for the room, and the one that its ID names.
    */
   opened<T>(
     who: Peeker,
@@ -69,7 +64,7 @@ export class Peeking {
     const own = serverNameOf(roomId);
     const { opening, learned } = this.#deps;
     const candidates = [...servers, ...learned.of(roomId), ...(own === null ? [] : [own])];
-    return this.#queues.run(roomId, async () => begin(await opening.open(roomId, candidates, who)));
+    return opening.opened(roomId, candidates, who, begin);
   }
 
   /** Ends a peek of this device. */

@@ -21,6 +21,9 @@ export interface RoomOpeningDeps {
   readonly becomingResident: BecomingResident;
 }
 
+/** A room that was opened may be let go before its reader is there; so often it is opened again. */
+const ASKED_OFTEN = 4;
+
 /** Opens a room to those who peek: through our homeserver where it shows the room, else through another server. */
 export class RoomOpening {
   readonly #deps: RoomOpeningDeps;
@@ -30,11 +33,54 @@ export class RoomOpening {
   }
 
   /**
-   * The room's log, which is fed from then on. `who` is refused where they are in the room, or banned; null: nobody
-   * asks but those who peek already. To be called in the room's turn. Rejects with `MatrixError`: 403 and 400 as
+   * Opens the room's log and has `begin` give it its reader, in the room's turn. Other servers are asked outside of
+   * it: who names others joins those who ask already, and waits for none of them. `who` is refused where they are in
+   * the room, or banned; null: nobody asks but those who peek already. Rejects with `MatrixError`: 403 and 400 as
    * MSC2753 has them, 503 while the homeserver joins, or `NobodyLetsUs` (403, 404, 502).
    */
-  async open(roomId: string, candidates: readonly string[], who: Peeker | null): Promise<RoomLog> {
+  async opened<T>(
+    roomId: string,
+    candidates: readonly string[],
+    who: Peeker | null,
+    begin: (log: RoomLog) => Promise<T>,
+  ): Promise<T> {
+    const { readers, outbound } = this.#deps;
+    const letGo = readers.hold(roomId);
+    try {
+      for (let asked = 0; asked < ASKED_OFTEN; asked++) {
+        if (!outbound.isOpening(roomId)) {
+          const begun = await readers.queues.run(roomId, async () => {
+            const log = await this.#here(roomId, candidates, who, asked > 0);
+            return log === null ? null : { reader: await begin(log) };
+          });
+          if (begun !== null) return begun.reader;
+        }
+        await outbound.subscribe(roomId, candidates, who?.userId);
+      }
+      throw new MatrixError(503, 'M_UNKNOWN', 'The room is opened and closed again all the time', {
+        retry_after_ms: 10_000,
+      });
+    } finally {
+      await letGo();
+    }
+  }
+
+  /** The room's log, which is fed from then on; null where another server has to be asked. */
+  async #here(
+    roomId: string,
+    candidates: readonly string[],
+    who: Peeker | null,
+    isAsked: boolean,
+  ): Promise<RoomLog | null> {
+    const { outbound } = this.#deps;
+    // Whether our homeserver is in the room was asked before.
+    const log = isAsked ? await outbound.opened(roomId, candidates) : null;
+    if (log === null) return this.#open(roomId, candidates, who);
+    if (who !== null) await this.refuseBanned(who, roomId);
+    return log;
+  }
+
+  async #open(roomId: string, candidates: readonly string[], who: Peeker | null): Promise<RoomLog | null> {
     const { homeserver, becomingResident, outbound } = this.#deps;
     if (homeserver.readerReady()) {
       const visibility = await this.#ownVisibility(roomId);
@@ -52,8 +98,8 @@ export class RoomOpening {
         return log;
       }
     }
-    const log = await outbound.subscribe(roomId, candidates);
-    if (who !== null) await this.refuseBanned(who, roomId);
+    const log = await outbound.opened(roomId, candidates);
+    if (log !== null && who !== null) await this.refuseBanned(who, roomId);
     return log;
   }
 

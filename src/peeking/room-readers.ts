@@ -29,6 +29,8 @@ export class RoomReaders {
   readonly queues: RoomQueues;
   readonly #deps: RoomReadersDeps;
   readonly #openedForServers = new Map<string, number>();
+  /** Room ID → how many are about to read it, and whether it was to be let go meanwhile. */
+  readonly #held = new Map<string, { by: number; isPassedOver: boolean }>();
 
   constructor(deps: RoomReadersDeps) {
     this.#deps = deps;
@@ -46,6 +48,21 @@ export class RoomReaders {
     });
   }
 
+  /**
+   * Somebody is about to read the room: it is not let go before they call what is returned, which resolves when what
+   * was put off is done.
+   */
+  hold(roomId: string): () => Promise<void> {
+    const held = this.#held.get(roomId) ?? { by: 0, isPassedOver: false };
+    this.#held.set(roomId, held);
+    held.by++;
+    return async () => {
+      if (--held.by > 0) return;
+      this.#held.delete(roomId);
+      if (held.isPassedOver) await this.releaseQuietly(roomId);
+    };
+  }
+
   /** Called when a reader has gone. Does nothing while others are there. Waits for its turn in the room. */
   release(roomId: string): Promise<void> {
     return this.queues.run(roomId, () => this.releaseNow(roomId));
@@ -54,6 +71,11 @@ export class RoomReaders {
   /** The same for who has the room's turn already. */
   async releaseNow(roomId: string): Promise<void> {
     const { store, residentFeeds, outbound, clock } = this.#deps;
+    const held = this.#held.get(roomId);
+    if (held !== undefined) {
+      held.isPassedOver = true;
+      return;
+    }
     const log = await store.logs.get(roomId);
     if (log === null) return;
     const opened = Math.max(

@@ -56,12 +56,12 @@ export class Waking {
 
   #wake(roomId: string): Promise<void> {
     return this.#waking.run(roomId, async () => {
-      const { store, readers, clock, logger, metrics } = this.#deps;
+      const { store, clock, logger, metrics } = this.#deps;
       if (!this.#patience.mayTry(roomId, clock.now())) return;
       try {
         // Nearly always it is awake, and then its turn is not waited for.
         if (!isAsleep(await store.logs.get(roomId))) return;
-        await this.#gate.run(() => readers.queues.run(roomId, () => this.#feed(roomId)));
+        await this.#gate.run(() => this.#feed(roomId));
         this.#patience.succeeded(roomId);
       } catch (error) {
         if (error instanceof StoreDownError) return;
@@ -85,19 +85,19 @@ export class Waking {
       if ((await homeserver.membership(roomId)) === 'absent') return left(roomId);
     }
     try {
-      await opening.open(roomId, [], null);
+      await opening.opened(roomId, [], null, () => this.#endBanned(log));
     } catch (error) {
       const reason = whyItEnds(error, log);
       if (reason === null) throw error;
       metrics.wakes.inc({ outcome: 'closed' });
-      return this.#end(roomId, reason);
+      return readers.queues.run(roomId, () => this.#end(roomId, reason));
     }
     metrics.wakes.inc({ outcome: 'fed' });
-    await this.#endBanned(log);
   }
 
   async #end(roomId: string, reason: string): Promise<void> {
     const { store, readers, logger } = this.#deps;
+    if (!isAsleep(await store.logs.get(roomId))) return;
     logger.info({ room: roomId, reason }, 'a room that was asleep may be peeked no longer; its peeks end');
     await store.logs.append(roomId, { entries: [], close: { reason } });
     const closed = await store.logs.get(roomId);

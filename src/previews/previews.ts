@@ -148,7 +148,7 @@ export class Previews {
 
   /** Null where there is no use in trying. Rejects where the room cannot be opened, or the user tries too often. */
   async #open(caller: Caller, roomId: string): Promise<Opened | null> {
-    const { homeserver, residency, previewing, reads, openings } = this.#deps;
+    const { homeserver, residency, previewing, learned, reads, openings } = this.#deps;
     const isOpen = previewing.isOpen(roomId);
     if (!isOpen && !(await this.#mayBeOpened(roomId))) return null;
     const who = { ...(await homeserver.whoami(caller)), caller };
@@ -158,7 +158,9 @@ export class Previews {
       return null;
     }
     const isNew = !previewing.mayRead(who, roomId);
-    const preview = await this.#opening.run(roomId, () => previewing.begin(who, roomId));
+    // Whom a refusal came from says nothing of servers that were learned since.
+    const asked = JSON.stringify([roomId, ...learned.of(roomId)]);
+    const preview = await this.#opening.run(asked, () => previewing.begin(who, roomId));
     if (isNew) this.#deps.logger.info({ user: who.userId, room: roomId }, 'a preview was begun');
     this.#unpeekable.delete(roomId);
     return { preview, who };

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { firstAcceptable, type Race } from '../../../src/outbound-peeks/first-acceptable.ts';
+import type { RaceResult } from '../../../src/outbound-peeks/candidate-race.ts';
+import { firstAcceptable } from '../../../src/outbound-peeks/first-acceptable.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 /** Servers named after what they do: `ok5` answers after five seconds, `no2` fails after two, `tarpit` never ends. */
@@ -7,7 +8,7 @@ function race(...servers: string[]) {
   const clock = new ManualClock(0);
   const started: string[] = [];
   const aborted: string[] = [];
-  let result: Race<string> | null = null;
+  let result: RaceResult<string> | null = null;
   const attempt = async (server: string, signal: AbortSignal) => {
     started.push(`${server}@${clock.now() / 1000}`);
     signal.addEventListener('abort', () => aborted.push(server));
@@ -18,7 +19,7 @@ function race(...servers: string[]) {
   void firstAcceptable(servers, attempt, { clock, nextAfterMs: 3_000, withinMs: 45_000 }).then((race) => {
     result = race;
   });
-  return { clock, started, aborted, result: () => result as Race<string> | null };
+  return { clock, started, aborted, result: () => result as RaceResult<string> | null };
 }
 
 test('one after the other while they are quick', async () => {
