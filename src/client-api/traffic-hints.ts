@@ -1,8 +1,10 @@
+import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { rawQuery } from '../client-view/client-request.ts';
+import { serverNameOf } from '../matrix/ids.ts';
 import { isObject, type Json, type JsonObject } from '../matrix/json.ts';
 import { parseJson } from '../matrix/json-scan.ts';
-import type { LearnedServers } from '../outbound-peeks/learned-servers.ts';
+import type { Evidence, LearnedServers } from '../outbound-peeks/learned-servers.ts';
 import { BodyCollector } from './body-collector.ts';
 
 const CLIENT = '^/_matrix/client/(?:api/v1|r0|v1|v3|unstable)';
@@ -13,7 +15,13 @@ const MOST_BYTES = 1024 * 1024;
 const MOST_HELD_BYTES = 32 * 1024 * 1024;
 const MOST_VALUES = 100_000;
 
-type Learn = (roomId: Json | undefined, servers: readonly (Json | undefined)[]) => void;
+/** `source`: who says so, as far as an answer tells it apart. */
+type Learn = (
+  roomId: Json | undefined,
+  servers: readonly (Json | undefined)[],
+  evidence: Evidence,
+  source: string,
+) => void;
 
 /** A kind of request that names servers for rooms, in its query or in its answer. */
 interface Place {
@@ -23,44 +31,55 @@ interface Place {
   readonly fromQuery?: readonly string[];
   /** A parameter of the query without which the answer tells nothing. */
   readonly needs?: string;
-  readonly fromAnswer?: (body: JsonObject, query: URLSearchParams, learn: Learn) => void;
+  /** The answer to a request for what `path` captures, `subject`, by `user`. */
+  readonly fromAnswer?: (body: JsonObject, asked: Asked, learn: Learn) => void;
+}
+
+interface Asked {
+  readonly query: URLSearchParams;
+  readonly subject: string;
+  readonly user: string;
 }
 
 const PLACES: readonly Place[] = [
   {
     method: ['GET'],
-    path: new RegExp(`${CLIENT}/directory/room/[^/]+$`),
-    fromAnswer: (body, _query, learn) => learn(body.room_id, listOf(body.servers)),
+    path: new RegExp(`${CLIENT}/directory/room/([^/]+)$`),
+    fromAnswer: (body, { subject }, learn) =>
+      learn(body.room_id, listOf(body.servers), 'listed', `server ${serverNameOf(subject)}`),
   },
   {
     method: ['GET', 'POST'],
     path: new RegExp(`${CLIENT}/publicRooms$`),
     needs: 'server',
-    fromAnswer: (body, query, learn) => {
-      const servers = [query.get('server') ?? ''];
-      for (const room of listOf(body.chunk)) if (isObject(room)) learn(room.room_id, servers);
+    fromAnswer: (body, { query }, learn) => {
+      const server = query.get('server') ?? '';
+      for (const room of listOf(body.chunk)) {
+        if (isObject(room)) learn(room.room_id, [server], 'listed', `server ${server}`);
+      }
     },
   },
   {
     method: ['GET'],
     path: new RegExp(`${CLIENT}/(?:im\\.nheko\\.summary/)?(?:summary|room_summary)/[^/]+$`),
     needs: 'via',
-    fromAnswer: (body, query, learn) => learn(body.room_id, query.getAll('via')),
+    fromAnswer: fromSummary,
   },
   {
     method: ['GET'],
     path: new RegExp(`${CLIENT}/(?:im\\.nheko\\.summary/)?rooms/[^/]+/summary$`),
     needs: 'via',
-    fromAnswer: (body, query, learn) => learn(body.room_id, query.getAll('via')),
+    fromAnswer: fromSummary,
   },
   {
     method: ['GET'],
-    path: new RegExp(`${CLIENT}/(?:org\\.matrix\\.msc2946/)?rooms/[^/]+/hierarchy$`),
-    fromAnswer: (body, _query, learn) => {
+    path: new RegExp(`${CLIENT}/(?:org\\.matrix\\.msc2946/)?rooms/([^/]+)/hierarchy$`),
+    fromAnswer: (body, { subject }, learn) => {
       for (const room of listOf(body.rooms)) {
         const children = isObject(room) ? listOf(room.children_state) : [];
         for (const child of children) {
-          if (isObject(child) && isObject(child.content)) learn(child.state_key, listOf(child.content.via));
+          if (!isObject(child) || !isObject(child.content)) continue;
+          learn(child.state_key, listOf(child.content.via), 'named', `space ${subject}`);
         }
       }
     },
@@ -89,23 +108,44 @@ export class TrafficHints {
     if (place === undefined) return;
     const query = new URLSearchParams(rawQuery(url));
     const { fromQuery, fromAnswer, needs } = place;
+    const subject = decoded(place.path.exec(path)?.[1] ?? '');
+    const user = userOf(req, query);
     if (fromQuery !== undefined) {
-      const servers = fromQuery.flatMap((name) => query.getAll(name));
-      const roomId = decoded(place.path.exec(path)?.[1] ?? '');
-      // Whoever it is, the homeserver knows them.
-      if (servers.length > 0)
-        res.once('finish', () => res.statusCode !== 401 && this.#learn(roomId, servers));
+      const servers = [...new Set(fromQuery.flatMap((name) => query.getAll(name)))];
+      res.once('finish', () => {
+        // Whoever it is, the homeserver knows them.
+        if (res.statusCode === 401) return;
+        const evidence = res.statusCode === 200 ? provenBy(servers) : 'failed';
+        this.#learn(subject, servers, evidence, user);
+      });
     }
     if (fromAnswer !== undefined && (needs === undefined || query.has(needs))) {
       this.#bodies.collect(res, (bytes) => {
         if (res.statusCode !== 200) return;
         const body = parsed(bytes);
-        if (body !== null) fromAnswer(body, query, this.#learn);
+        if (body !== null) fromAnswer(body, { query, subject, user }, this.#learn);
       });
     }
   }
 
-  readonly #learn: Learn = (roomId, servers) => this.#learned.learn(roomId, servers);
+  readonly #learn: Learn = (roomId, servers, evidence, source) =>
+    this.#learned.learn(roomId, servers, evidence, source);
+}
+
+function fromSummary(body: JsonObject, { query, user }: Asked, learn: Learn): void {
+  const servers = query.getAll('via');
+  learn(body.room_id, servers, provenBy(servers), user);
+}
+
+/** What has worked with several servers may have worked with any of them. */
+function provenBy(servers: readonly string[]): Evidence {
+  return servers.length === 1 ? 'listed' : 'named';
+}
+
+/** Tells users apart by their sessions, without asking who they are. */
+function userOf(req: IncomingMessage, query: URLSearchParams): string {
+  const credentials = [req.headers.authorization ?? '', query.get('access_token') ?? ''];
+  return `session ${hash('sha256', JSON.stringify(credentials), 'base64')}`;
 }
 
 function listOf(value: Json | undefined): readonly Json[] {

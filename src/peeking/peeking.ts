@@ -43,11 +43,13 @@ export class Peeking {
     servers: readonly string[],
   ): Promise<{ roomId: string; expiresAt: number }> {
     const { roomId, known } = await this.#resolve(roomIdOrAlias);
-    const { learned, devicePeeks } = this.#deps;
+    const { learned, devicePeeks, opening } = this.#deps;
     await devicePeeks.refuseBeyondLimit(deviceOf(who), roomId);
     return this.opened(who, roomId, [...servers, ...known], async () => {
       const { peek } = await devicePeeks.begin(deviceOf(who), roomId);
-      learned.learn(roomId, [...servers, ...known]);
+      learned.learn(roomId, servers, 'named', `user ${who.userId}`);
+      learned.learn(roomId, known, 'listed', `server ${serverNameOf(roomIdOrAlias)}`);
+      learned.learn(roomId, opening.through(roomId), 'answered', 'peeks');
       return { roomId, expiresAt: devicePeeks.expiresAt(peek) };
     });
   }

@@ -103,6 +103,11 @@ export class RoomOpening {
     return log;
   }
 
+  /** The servers that the room is peeked through. From memory. */
+  through(roomId: string): readonly string[] {
+    return this.#deps.outbound.servers(roomId, 0);
+  }
+
   /** Whether the room, which is open, has banned this user. */
   async hasBanned(userId: string, log: RoomLog): Promise<boolean> {
     return (await this.#membership(userId, log)) === 'ban';

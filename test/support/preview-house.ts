@@ -113,7 +113,7 @@ export class PreviewHouse {
   /** A room that `PEER` lets us peek, and of which that is known from traffic that passed. */
   remote(builder: RoomBuilder): RoomBuilder {
     this.house.remoteRoom(builder);
-    this.house.learned.learn(builder.roomId, [PEER]);
+    this.house.learned.learn(builder.roomId, [PEER], 'listed', 'somebody');
     return builder;
   }
 

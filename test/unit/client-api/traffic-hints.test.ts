@@ -149,6 +149,25 @@ describe('servers are learned from requests', () => {
     expect(await post(`${path}${encodeURIComponent(ROOM)}${query}`, 200)).toEqual(servers);
   });
 
+  test('but a refused one, and a hostile space, stand behind what answers have shown', async () => {
+    const via = Array.from({ length: 10 }, (_, i) => `via=evil${i}.test`).join('&');
+    await learnedFrom(`${CLIENT}/v3/publicRooms?server=real.test`, { chunk: [{ room_id: ROOM }] });
+    const content = { via: ['bad1.test', 'bad2.test', 'bad3.test', 'bad4.test'] };
+    const space = { room_id: '!space:bad.test', children_state: [{ state_key: ROOM, content }] };
+    await learnedFrom(`${CLIENT}/v1/rooms/!space:bad.test/hierarchy`, { rooms: [space, space] });
+    for (const status of [403, 404]) {
+      expect(await post(`/v3/join/${encodeURIComponent(ROOM)}?${via}`, status)).toEqual([
+        'real.test',
+        'bad1.test',
+        'bad2.test',
+        'bad3.test',
+        'evil0.test',
+        'evil1.test',
+        'evil2.test',
+      ]);
+    }
+  });
+
   test('whether the homeserver could join or not', async () => {
     expect(await post(`/v3/join/${encodeURIComponent(ROOM)}?via=one.test`, 403)).toEqual(['one.test']);
   });

@@ -64,7 +64,7 @@ describe('a peek', () => {
     const house = await PeekingHouse.open();
     const room = house.remoteRoom(new RoomBuilder('10'), 'there.test');
     house.homeserver.aliases.set('#a:there.test', { roomId: room.roomId, servers: ['alias.test'] });
-    house.learned.learn(room.roomId, ['learned.test']);
+    house.learned.learn(room.roomId, ['learned.test'], 'named', 'somebody');
     await house.peeking.peek(ALICE, '#a:there.test', ['named.test']);
     expect(house.remote.sent('PUT').map((sent) => sent.split(' ')[0])).toEqual([
       'named.test',

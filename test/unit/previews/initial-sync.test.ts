@@ -175,7 +175,7 @@ describe('the homeserver’s own answer goes out as it came', () => {
 
   test('where it has the room', async () => {
     const room = preview.house.resident(new RoomBuilder('10', 'here.test'));
-    preview.house.learned.learn(room.roomId, [PEER]);
+    preview.house.learned.learn(room.roomId, [PEER], 'named', 'somebody');
     preview.script = (_req, res) => res.end('{"room_id": "by the homeserver"}');
     expect((await preview.initialSync(room)).text).toBe('{"room_id": "by the homeserver"}');
     preview.script = (_req, res) => res.writeHead(403, { 'x-homeserver': 'own' }).end(REFUSED);
@@ -203,7 +203,7 @@ describe('the homeserver’s own answer goes out as it came', () => {
     await preview.house.clock.advance(2 * 60_000);
     await expectRefused(room);
     expect(puts()).toBe(2);
-    preview.house.learned.learn(room.roomId, ['other.test']);
+    preview.house.learned.learn(room.roomId, ['other.test'], 'named', 'somebody');
     preview.house.remoteRoom(room, 'other.test');
     expect((await preview.initialSync(room)).status).toBe(200);
   });

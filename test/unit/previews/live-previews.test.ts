@@ -9,7 +9,7 @@ test('another process knows of a preview, and of its end', async () => {
   const room = house.remoteRoom(new RoomBuilder());
   const early = new LivePreviews(house.store);
   await early.start();
-  house.learned.learn(room.roomId, [PEER]);
+  house.learned.learn(room.roomId, [PEER], 'named', 'somebody');
   const { peek } = await house.previewing.begin(ALICE, room.roomId);
   const late = new LivePreviews(house.store);
   await late.start();
