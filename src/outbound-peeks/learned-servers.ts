@@ -4,6 +4,8 @@ import { isRoomId, isServerName } from '../matrix/ids.ts';
 const MOST_ROOMS = 20_000;
 /** As many as are tried for one peek. */
 const MOST_SERVERS = 10;
+/** Of one server; any of them keeps it in its place. */
+const MOST_SOURCES = 10;
 /** Of one source, so that none displaces what the others said. */
 const MOST_OF_SOURCE = 3;
 
@@ -19,8 +21,8 @@ const RANKS: readonly Evidence[] = ['answered', 'listed', 'named', 'failed'];
 interface Learned {
   readonly server: string;
   readonly rank: number;
-  /** Who has named it. */
-  readonly source: string;
+  /** Who has named it, on this evidence; the newest first. */
+  readonly sources: readonly string[];
 }
 
 /**
@@ -60,7 +62,10 @@ export class LearnedServers {
     // What is known on better evidence stays as it is: naming it again takes nobody's place.
     const fresh = [...named]
       .filter((server) => isBetter(server) || known.get(server)?.rank === rank)
-      .map((server) => ({ server, rank, source }));
+      .map((server) => {
+        const others = isBetter(server) ? [] : (known.get(server)?.sources ?? []);
+        return { server, rank, sources: [...new Set([source, ...others])].slice(0, MOST_SOURCES) };
+      });
     const replaced = new Set(fresh.map(({ server }) => server));
     const all = [...fresh, ...before.filter(({ server }) => !replaced.has(server))];
     const kept = withinPlaces(all);
@@ -80,9 +85,11 @@ function withinPlaces(learned: readonly Learned[]): Learned[] {
   const bySource = new Map<string, number>();
   const best = learned.toSorted((a, b) => a.rank - b.rank);
   const numbered = best.map((one) => {
-    const place = bySource.get(one.source) ?? 0;
-    bySource.set(one.source, place + 1);
-    return { one, place };
+    const places = one.sources.map((source) => bySource.get(source) ?? 0);
+    one.sources.forEach((source, i) => {
+      bySource.set(source, (places[i] ?? 0) + 1);
+    });
+    return { one, place: Math.min(...places) };
   });
   return numbered
     .filter(({ place }) => place < MOST_OF_SOURCE)

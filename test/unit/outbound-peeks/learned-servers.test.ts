@@ -23,6 +23,14 @@ test('one source has three places, however much it names and however often', () 
   expect(learned.of(ROOM)).toEqual(['z0.test', 'real.test', 'z1.test', 'z2.test']);
 });
 
+test('who names what others have named takes it from nobody', () => {
+  const learned = new LearnedServers('here.test');
+  learned.learn(ROOM, ['real.test'], 'named', 'alice');
+  learned.learn(ROOM, ['real.test'], 'named', 'mallory');
+  learned.learn(ROOM, tenOf('x'), 'named', 'mallory');
+  expect(learned.of(ROOM)).toEqual(['x0.test', 'real.test', 'x1.test', 'x2.test']);
+});
+
 test('what has answered goes before what a directory lists, that before what was named, and what failed comes last', () => {
   const learned = new LearnedServers('here.test');
   learned.learn(ROOM, ['answered.test'], 'answered', 'peeks');
