@@ -52,6 +52,8 @@ export interface LogLine {
   readonly server?: string;
   readonly room?: string;
   readonly reason?: string;
+  /** Of the line that each request has. */
+  readonly path?: string;
 }
 
 /**
