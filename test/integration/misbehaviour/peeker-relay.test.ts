@@ -97,7 +97,8 @@ describe('a server that peeks us and, sent an event,', () => {
       await vi.waitFor(
         async () => {
           await house.clock.advance(MINUTE);
-          expect(got()).toEqual(['one', 'two']);
+          // A transaction whose answer did not arrive comes again.
+          expect([...new Set(got())]).toEqual(['one', 'two']);
         },
         { timeout: 20_000, interval: 20 },
       );

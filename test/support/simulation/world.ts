@@ -25,6 +25,8 @@ export interface WorldOptions {
   readonly sweepMs?: number;
 }
 
+const CONNECTED_WITHIN_MS = 20_000;
+
 /** Two homeservers with a proxy before each, rooms of the first, and devices of both that peek into them. */
 export class World {
   readonly stage: Stage;
@@ -78,6 +80,11 @@ export class World {
 
   async start(): Promise<void> {
     for (const proxy of this.proxies) void proxy.start();
+    // A Redis is connected to in real time, and no passed-in time may run out meanwhile.
+    for (const end = performance.now() + CONNECTED_WITHIN_MS; performance.now() < end; ) {
+      if (this.proxies.every(({ isUp }) => isUp)) break;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     await this.stage.clock.advance(5_000);
   }
 
